@@ -1,0 +1,38 @@
+// Inverted dropout: the mask is a hash of (seed, step, layer, index), made again in the backward pass instead of stored.
+struct Dims {
+    len: u32,
+    layer: u32, // tells two dropout layers of one model apart
+    threshold: u32, // rate * 2^24
+    scale_bits: u32, // 1 / (1 - rate) as the bits of an f32
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> x: array<f32>; // (len)
+@group(0) @binding(3) var<storage, read_write> y: array<f32>; // (len)
+
+fn masked(value: f32, index: u32) -> f32 {
+    let keep = (hash3(step.seed + dims.layer * 0x9E3779B9u, step.step, index) >> 8u) >= dims.threshold;
+    return select(0.0, value * bitcast<f32>(dims.scale_bits), keep);
+}
+
+// y[i] = x[i] / (1 - rate) where u(seed, step, layer, i) >= rate, else 0
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = linear_id(gid, groups);
+    if (id < dims.len) {
+        y[id] = masked(x[id], id);
+    }
+}
+
+@group(0) @binding(2) var<storage, read> dy: array<f32>; // (len)
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>; // (len)
+
+// dx[i] = dy[i] / (1 - rate) where the forward kept i, else 0
+@compute @workgroup_size(64)
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = linear_id(gid, groups);
+    if (id < dims.len) {
+        dx[id] = masked(dy[id], id);
+    }
+}

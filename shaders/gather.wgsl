@@ -1,0 +1,41 @@
+// A batch of pictures by index out of one resident chunk of the data set: bytes to floats in [0, 1], RGB padded to 4 channels.
+struct Dims {
+    batch: u32,
+    pixels: u32, // of one picture
+    pictures: u32, // in `order`
+    chunk_first: u32, // the chunk's first picture
+    chunk_len: u32, // pictures in the chunk
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> images: array<u32>; // (chunk_len, ceil(pixels/4)*3): bytes R G B R G B ...
+@group(0) @binding(3) var<storage, read> order: array<u32>; // (pictures)
+@group(0) @binding(4) var<storage, read_write> x: array<vec4<f32>>; // (batch, pixels, 4)
+
+fn rescaled(word: u32, at: u32) -> f32 {
+    // Keras multiplies by fl32(1/255); dividing by 255 differs in 126 of 256 values.
+    return f32((word >> (8u * at)) & 255u) * 0.003921569;
+}
+
+// x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+b], times fl32(1/255), if that picture lies in this chunk
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let quads = (dims.pixels + 3u) / 4u;
+    let id = linear_id(gid, groups);
+    let quad = id % quads;
+    let b = id / quads;
+    let picture = order[min(step.first + b, dims.pictures - 1u)] - dims.chunk_first;
+    if (b < dims.batch && picture < dims.chunk_len) {
+        let at = (picture * quads + quad) * 3u;
+        let w0 = images[at];
+        let w1 = images[at + 1u];
+        let w2 = images[at + 2u];
+        let to = b * dims.pixels + quad * 4u;
+        let left = dims.pixels - quad * 4u;
+        x[to] = vec4<f32>(rescaled(w0, 0u), rescaled(w0, 1u), rescaled(w0, 2u), 0.0);
+        if (left > 1u) { x[to + 1u] = vec4<f32>(rescaled(w0, 3u), rescaled(w1, 0u), rescaled(w1, 1u), 0.0); }
+        if (left > 2u) { x[to + 2u] = vec4<f32>(rescaled(w1, 2u), rescaled(w1, 3u), rescaled(w2, 0u), 0.0); }
+        if (left > 3u) { x[to + 3u] = vec4<f32>(rescaled(w2, 1u), rescaled(w2, 2u), rescaled(w2, 3u), 0.0); }
+    }
+}

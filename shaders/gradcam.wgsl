@@ -1,0 +1,114 @@
+// Grad-CAM and its relatives on one convolution layer: x = its output after the relu, dx = the score's gradient there.
+struct Dims {
+    batch: u32,
+    h: u32,
+    w: u32,
+    c: u32,
+    technique: u32, // 0 Grad-CAM, 1 HiResCAM, 2 LayerCAM
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> dx: array<vec4<f32>>; // (batch, h, w, c)
+@group(0) @binding(2) var<storage, read_write> rows: array<vec4<f32>>; // (batch, h, c)
+
+// rows[n,y,c] = sum_x dx[n,y,x,c]
+@compute @workgroup_size(64)
+fn row_sum(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let c4 = dims.c / 4u;
+    let all = dims.batch * dims.h * c4;
+    let id = linear_id(gid, groups);
+    let at = min(id, all - 1u);
+    let start = at / c4 * dims.w * c4 + at % c4;
+    var sum = vec4<f32>();
+    for (var i = 0u; i < dims.w; i++) {
+        sum += dx[start + i * c4];
+    }
+    if (id < all) {
+        rows[id] = sum;
+    }
+}
+
+@group(0) @binding(1) var<storage, read> row_sums: array<vec4<f32>>; // (batch, h, c)
+@group(0) @binding(2) var<storage, read_write> alpha: array<vec4<f32>>; // (batch, c)
+
+// alpha[n,c] = sum_y rows[n,y,c] / (h w)
+@compute @workgroup_size(64)
+fn weights(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let c4 = dims.c / 4u;
+    let all = dims.batch * c4;
+    let id = linear_id(gid, groups);
+    let at = min(id, all - 1u);
+    let start = at / c4 * dims.h * c4 + at % c4;
+    var sum = vec4<f32>();
+    for (var i = 0u; i < dims.h; i++) {
+        sum += row_sums[start + i * c4];
+    }
+    if (id < all) {
+        alpha[id] = sum / f32(dims.h * dims.w);
+    }
+}
+
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>; // (batch, h, w, c)
+@group(0) @binding(3) var<storage, read> channel_weights: array<vec4<f32>>; // (batch, c): alpha
+@group(0) @binding(4) var<storage, read_write> raw: array<f32>; // (batch, h, w)
+
+// raw[n,y,x] = sum_c alpha[n,c] x[n,y,x,c]; HiResCAM: sum_c dx x; LayerCAM: sum_c relu(dx) x
+@compute @workgroup_size(64)
+fn map(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let c4 = dims.c / 4u;
+    let all = dims.batch * dims.h * dims.w;
+    let id = linear_id(gid, groups);
+    let at = min(id, all - 1u);
+    let n = at / (dims.h * dims.w);
+    var sum = 0.0;
+    for (var c = 0u; c < c4; c++) {
+        let d = dx[at * c4 + c];
+        let positive = max(d, vec4<f32>());
+        let local = select(d, positive, dims.technique == 2u);
+        let weight = select(local, channel_weights[n * c4 + c], dims.technique == 0u);
+        sum += dot(weight, x[at * c4 + c]);
+    }
+    if (id < all) {
+        raw[id] = sum;
+    }
+}
+
+@group(0) @binding(1) var<storage, read> raw_map: array<f32>; // (batch, h, w)
+@group(0) @binding(2) var<storage, read_write> row_max: array<f32>; // (batch, h)
+
+// row_max[n,y] = max_x raw[n,y,x]
+@compute @workgroup_size(64)
+fn row_maximum(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let all = dims.batch * dims.h;
+    let id = linear_id(gid, groups);
+    let start = min(id, all - 1u) * dims.w;
+    var m = raw_map[start];
+    for (var i = 1u; i < dims.w; i++) {
+        m = max(m, raw_map[start + i]);
+    }
+    if (id < all) {
+        row_max[id] = m;
+    }
+}
+
+@group(0) @binding(2) var<storage, read> row_maxima: array<f32>; // (batch, h)
+@group(0) @binding(3) var<storage, read_write> normalised: array<f32>; // (batch, h, w)
+
+// normalised = max(raw, 0) / max(raw of the picture) if that maximum is positive, else 0
+@compute @workgroup_size(64)
+fn normalise(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let all = dims.batch * dims.h;
+    let id = linear_id(gid, groups);
+    let row = min(id, all - 1u);
+    let n = row / dims.h;
+    var m = row_maxima[n * dims.h];
+    for (var i = 1u; i < dims.h; i++) {
+        m = max(m, row_maxima[n * dims.h + i]);
+    }
+    if (id < all) {
+        for (var i = 0u; i < dims.w; i++) {
+            let r = raw_map[id * dims.w + i];
+            normalised[id * dims.w + i] = select(0.0, max(r, 0.0) / m, m > 0.0);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// The sigmoid head: binary cross-entropy from the logit in its stable form, the probability, the gradient and the hit.
+struct Dims {
+    batch: u32,
+    stride: u32, // floats per row; the logit is the first
+    pictures: u32, // in `order`
+    images: u32, // in `labels`
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> logits: array<f32>; // (batch, stride)
+@group(0) @binding(3) var<storage, read> order: array<u32>; // (pictures)
+@group(0) @binding(4) var<storage, read> labels: array<u32>; // (images), 0 or 1
+@group(0) @binding(5) var<storage, read_write> probs: array<f32>; // (batch, stride): p, 0, 0, 0
+@group(0) @binding(6) var<storage, read_write> loss: array<f32>; // (batch)
+@group(0) @binding(7) var<storage, read_write> correct: array<f32>; // (batch), 0 or 1
+@group(0) @binding(8) var<storage, read_write> dlogits: array<f32>; // (batch, stride)
+
+// loss = max(z,0) - z t + log1p(exp(-|z|)); p = sigmoid(z); dlogits = (p - t) / batch; correct = ((p > 0.5) == t)
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = linear_id(gid, groups);
+    if (id < dims.batch) {
+        let z = logits[id * dims.stride];
+        let picture = order[min(step.first + id, dims.pictures - 1u)];
+        let one = labels[min(picture, dims.images - 1u)] == 1u;
+        let t = select(0.0, 1.0, one);
+        let e = exp(-abs(z));
+        let p = select(e, 1.0, z >= 0.0) / (1.0 + e);
+        // max(z,0) - z t without the cancellation: the part of |z| on the wrong side of the label.
+        let wrong = select(max(z, 0.0), max(-z, 0.0), one);
+        loss[id] = wrong + log1p_unit(e);
+        correct[id] = select(0.0, 1.0, (p > 0.5) == one);
+        let at = id * dims.stride;
+        for (var j = 0u; j < dims.stride; j++) {
+            probs[at + j] = select(0.0, p, j == 0u);
+            dlogits[at + j] = select(0.0, (p - t) / f32(dims.batch), j == 0u);
+        }
+    }
+}

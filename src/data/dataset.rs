@@ -1,0 +1,200 @@
+//! A whole picture folder in memory, decoded once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+
+use super::decode::Reader;
+use super::differences::TraitCounts;
+use super::folder::Item;
+
+/// How many unreadable files are listed by name before the rest is only counted.
+const LISTED: usize = 20;
+
+/// What to do with pictures that cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBad {
+    /// Stop, with an error that lists them.
+    #[default]
+    Fail,
+    /// Leave them out, with a warning that lists them.
+    Skip,
+}
+
+/// The most bytes that the decoded pictures may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(pub u64);
+
+impl Default for Limit {
+    /// 16 GiB: 350,000 pictures of 128 x 128.
+    fn default() -> Self {
+        Limit(16 << 30)
+    }
+}
+
+/// Decoded pictures with their labels. Picture i is `paths[i]`, `labels[i]` and `image(i)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    /// Class names; a label is an index into them.
+    pub classes: Vec<String>,
+    /// The file of each picture.
+    pub paths: Vec<PathBuf>,
+    /// The class of each picture.
+    pub labels: Vec<u32>,
+    /// `len * height * width * 3` bytes: NHWC, RGB.
+    pub pixels: Vec<u8>,
+    /// Rows of every picture.
+    pub height: usize,
+    /// Columns of every picture.
+    pub width: usize,
+    /// What the pictures carry that Keras would have treated differently, counted while decoding.
+    pub traits: TraitCounts,
+}
+
+impl Dataset {
+    /// Decode all pictures on all cores, straight into one buffer, in the order of `items`.
+    ///
+    /// A progress bar headed `label` goes to stderr when that is a terminal; without a label there is none. Every file is
+    /// tried before anything is reported. While it runs each core also holds one picture at its stored size, which
+    /// `reader.max_pixels` bounds.
+    ///
+    /// # Errors
+    /// With no items; when the decoded pictures would pass `limit`; when a file cannot be read and `on_bad` is `Fail`; when
+    /// skipping leaves a class that had pictures without any.
+    pub fn load(
+        items: &[Item],
+        classes: &[String],
+        reader: &Reader,
+        on_bad: OnBad,
+        limit: Limit,
+        label: Option<&str>,
+    ) -> Result<Dataset> {
+        ensure!(!items.is_empty(), "there are no pictures to load");
+        let out_of_range = items.iter().find(|item| item.class as usize >= classes.len());
+        ensure!(out_of_range.is_none(), "class out of range: {out_of_range:?} with {} classes", classes.len());
+        let size = reader.height.saturating_mul(reader.width).saturating_mul(3);
+        ensure!(size > 0, "pictures of {} x {} have no pixels", reader.height, reader.width);
+        let mut pixels = buffer(items.len(), size, reader, limit)?;
+
+        let bar = label.map_or_else(ProgressBar::hidden, |label| progress_bar(items.len(), label));
+        let outcomes: Vec<_> = pixels
+            .par_chunks_mut(size)
+            .zip(items)
+            .map(|(out, item)| {
+                let outcome = reader.read_with_traits(&item.path);
+                bar.inc(1);
+                let (picture, traits) = outcome?;
+                out.copy_from_slice(&picture.pixels);
+                anyhow::Ok((traits, item.path.extension().is_some_and(|e| e.eq_ignore_ascii_case("webp"))))
+            })
+            .collect();
+        bar.finish_and_clear();
+
+        let mut dataset = Dataset {
+            classes: classes.to_vec(),
+            paths: Vec::new(),
+            labels: Vec::new(),
+            pixels,
+            height: reader.height,
+            width: reader.width,
+            traits: TraitCounts::default(),
+        };
+        let mut bad = Vec::new();
+        for (index, (outcome, item)) in outcomes.into_iter().zip(items).enumerate() {
+            match outcome {
+                Err(reason) => bad.push(format!("{reason:#}")),
+                Ok((traits, webp)) => {
+                    dataset.traits.add(traits, webp);
+                    // Good pictures move up over the bad ones before them.
+                    let start = dataset.paths.len() * size;
+                    dataset.pixels.copy_within(index * size..(index + 1) * size, start);
+                    dataset.paths.push(item.path.clone());
+                    dataset.labels.push(item.class);
+                }
+            }
+        }
+        dataset.pixels.truncate(dataset.len() * size);
+        if !bad.is_empty() {
+            dataset.judge(items, &bad, on_bad)?;
+        }
+        Ok(dataset)
+    }
+
+    fn judge(&self, items: &[Item], bad: &[String], on_bad: OnBad) -> Result<()> {
+        let mut list = format!("{} of {} pictures cannot be read:", bad.len(), items.len());
+        bad.iter().take(LISTED).for_each(|line| list.push_str(&format!("\n  {line}")));
+        if bad.len() > LISTED {
+            list.push_str(&format!("\n  ... and {} more", bad.len() - LISTED));
+        }
+        if on_bad == OnBad::Fail {
+            bail!("{list}\nMend or remove them, or leave them out with --on-bad skip");
+        }
+        for (class, count) in self.class_counts().into_iter().enumerate() {
+            let had_some = items.iter().any(|item| item.class as usize == class);
+            ensure!(count > 0 || !had_some, "{list}\nWithout them class {} has no picture left", self.classes[class]);
+        }
+        eprintln!("Warning: {list}\nThey are left out (--on-bad skip); {} pictures remain", self.len());
+        Ok(())
+    }
+
+    /// The number of pictures.
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Whether there is no picture.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// The pixels of picture `i`: `height * width * 3` bytes, rows of RGB.
+    ///
+    /// # Panics
+    /// When `i >= len()`, as indexing a slice does.
+    pub fn image(&self, i: usize) -> &[u8] {
+        let size = self.height * self.width * 3;
+        &self.pixels[i * size..(i + 1) * size]
+    }
+
+    /// The number of pictures of each class, in the order of `classes`.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        self.labels.iter().for_each(|&label| counts[label as usize] += 1);
+        counts
+    }
+}
+
+/// Zeros for `count` pictures of `size` bytes, or an error that says what they would take.
+fn buffer(count: usize, size: usize, reader: &Reader, Limit(limit): Limit) -> Result<Vec<u8>> {
+    let what = format!("{count} pictures of {} x {}", reader.height, reader.width);
+    let mib = |bytes: u64| bytes >> 20;
+    let bytes = count.checked_mul(size).with_context(|| format!("{what} take more bytes than can be counted"))?;
+    ensure!(
+        bytes as u64 <= limit,
+        "{what} take {} MiB in memory, above the limit of {} MiB; use fewer or smaller pictures, or raise the limit",
+        mib(bytes as u64),
+        mib(limit)
+    );
+    let mut pixels = Vec::new();
+    let reserved = pixels.try_reserve_exact(bytes);
+    reserved.with_context(|| format!("{what} need {} MiB, which this machine does not give", mib(bytes as u64)))?;
+    pixels.resize(bytes, 0);
+    Ok(pixels)
+}
+
+fn progress_bar(count: usize, label: &str) -> ProgressBar {
+    let bar = ProgressBar::new(count as u64).with_prefix(label.to_owned());
+    let template = "{prefix} [{bar:30}] {human_pos}/{human_len} pictures, {per_sec}, {eta} left";
+    // A template that does not parse would be a slip here, and the plain bar still serves.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style.progress_chars("=> "));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+#[cfg(test)]
+#[path = "dataset_tests.rs"]
+mod tests;

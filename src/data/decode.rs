@@ -1,0 +1,222 @@
+//! One picture file to 8-bit RGB, or an error that names the file and says what is wrong with it.
+
+use std::fs::{self, File};
+use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use image::error::ImageError;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use serde::{Deserialize, Serialize};
+
+use super::pixels::{self, Depth16};
+use super::resize::{Resize, resize};
+
+/// Decoders may allocate this many bytes per permitted pixel: RGBA at 16 bits.
+const BYTES_PER_PIXEL: u64 = 8;
+/// What this build decodes, for error messages.
+const READABLE: &str = "this program reads BMP, JPEG, PNG, PNM, TIFF and WebP";
+
+/// An 8-bit RGB picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RgbPixels {
+    /// `height * width * 3` bytes: rows from the top, then columns, then red, green, blue.
+    pub pixels: Vec<u8>,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+/// What was met in a file that Keras would have treated differently.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// EXIF (or TIFF) asks for a rotation or a flip.
+    pub orientation: bool,
+    /// At least one pixel is not opaque.
+    pub alpha: bool,
+    /// More than 8 bits per channel.
+    pub deep: bool,
+    /// The stored size is not the size asked for.
+    pub resized: bool,
+}
+
+/// How picture files become arrays. It goes into the checkpoint, so that `predict` reads as `train` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reader {
+    /// Rows of the result.
+    pub height: usize,
+    /// Columns of the result.
+    pub width: usize,
+    /// How the size is reached. `keras_exact` always takes the nearest pixel.
+    pub resize: Resize,
+    /// The colour behind transparent pixels, RGB; white by default, as a browser or a paper shows them.
+    pub background: [u8; 3],
+    /// Read as Keras 2.15 with Pillow does: EXIF orientation ignored, alpha dropped, 16-bit grey clipped at 255,
+    /// 16-bit colour cut to its high byte.
+    pub keras_exact: bool,
+    /// Pictures with more pixels are refused before they are decoded. Pillow's own limit by default.
+    /// Decoders may allocate 8 bytes for each of these pixels, and files may not be larger than that.
+    pub max_pixels: u64,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Reader {
+            height: 128,
+            width: 128,
+            resize: Resize::Nearest,
+            background: [255; 3],
+            keras_exact: false,
+            max_pixels: 178_956_970,
+        }
+    }
+}
+
+impl Reader {
+    /// Decode a file and bring it to `height` x `width`.
+    ///
+    /// # Errors
+    /// Names the path and the reason: not there, not a file, empty, not a picture, truncated, damaged, too large.
+    pub fn read(&self, path: &Path) -> Result<RgbPixels> {
+        Ok(self.read_with_traits(path)?.0)
+    }
+
+    /// As [`Reader::read`], with what was met on the way.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read_with_traits(&self, path: &Path) -> Result<(RgbPixels, Traits)> {
+        let (picture, mut traits) = self.read_native(path)?;
+        traits.resized = (picture.height, picture.width) != (self.height, self.width);
+        let how = if self.keras_exact { Resize::Nearest } else { self.resize };
+        let picture = resize(picture, self.height, self.width, how);
+        Ok((picture.with_context(|| format!("{}: cannot be resized", path.display()))?, traits))
+    }
+
+    /// Decode a file at the size it has (after its EXIF orientation, unless `keras_exact`).
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read_native(&self, path: &Path) -> Result<(RgbPixels, Traits)> {
+        let decode = || self.decode(&self.bytes(path)?, path);
+        // The decoders promise errors, not panics, for any bytes; a bug in one of them must still not end a run.
+        let outcome = catch_unwind(AssertUnwindSafe(decode))
+            .unwrap_or_else(|_| Err(anyhow!("the decoder crashed on it: the file is most likely damaged")));
+        // Some decoders end their messages with a line break.
+        outcome.map_err(|reason| anyhow!("{}: {}", path.display(), format!("{reason:#}").trim_end()))
+    }
+
+    fn max_bytes(&self) -> u64 {
+        self.max_pixels.saturating_mul(BYTES_PER_PIXEL)
+    }
+
+    fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
+        let about = fs::metadata(path).context("cannot be opened")?;
+        ensure!(about.is_file(), "not a file, so not a picture");
+        ensure!(about.len() > 0, "the file is empty (0 bytes): an interrupted copy or download?");
+        let limit = self.max_bytes();
+        ensure!(about.len() <= limit, "the file has {} bytes, above the limit of {limit}", about.len());
+        let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0));
+        let file = File::open(path).context("cannot be opened")?;
+        file.take(limit).read_to_end(&mut bytes).context("cannot be read")?;
+        Ok(bytes)
+    }
+
+    fn decode(&self, bytes: &[u8], path: &Path) -> Result<(RgbPixels, Traits)> {
+        let format = format_of(bytes, path)?;
+        let mut limits = Limits::default();
+        limits.max_alloc = Some(self.max_bytes());
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(|e| self.explain(e))?;
+
+        let (width, height) = decoder.dimensions();
+        ensure!(width > 0 && height > 0, "its header says {width} x {height} pixels: damaged");
+        let count = u64::from(width) * u64::from(height);
+        let limit = self.max_pixels;
+        ensure!(
+            count <= limit && decoder.total_bytes() <= self.max_bytes(),
+            "its header says {width} x {height} = {count} pixels, above the limit of {limit}: \
+             a damaged or hostile file, or a picture to scale down first"
+        );
+        // Checked before decoding: the decoder fills what is missing with grey and reports success.
+        ensure!(
+            format != ImageFormat::Jpeg || jpeg_ends(bytes),
+            "the JPEG is truncated (no end marker): the rest of the picture is missing, an interrupted copy?"
+        );
+        // A broken EXIF block is no broken picture: Pillow and the browsers show such files too.
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let mut image = DynamicImage::from_decoder(decoder).map_err(|e| self.explain(e))?;
+
+        let oriented = orientation != Orientation::NoTransforms;
+        if oriented && !self.keras_exact {
+            image.apply_orientation(orientation);
+        }
+        let deep = pixels::is_deep(&image);
+        let (height, width) = (image.height() as usize, image.width() as usize);
+        let (pixels, alpha) = if self.keras_exact {
+            (pixels::as_pillow(image, Depth16::of(format, bytes)), false)
+        } else {
+            pixels::over(image, self.background)
+        };
+        Ok((RgbPixels { pixels, height, width }, Traits { orientation: oriented, alpha, deep, resized: false }))
+    }
+
+    /// A decoder's error in words that say what to do.
+    fn explain(&self, error: ImageError) -> anyhow::Error {
+        match error {
+            ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+                anyhow!("the file ends too early: the rest of the picture is missing, an interrupted copy?")
+            }
+            ImageError::Limits(e) => {
+                anyhow!("decoding it needs more than the limit of {} bytes ({} pixels): {e}", self.max_bytes(), self.max_pixels)
+            }
+            ImageError::Unsupported(e) => {
+                anyhow!("a kind of picture that is not supported: {e} ({READABLE})")
+            }
+            e => anyhow!("the picture data is damaged: {e}"),
+        }
+    }
+}
+
+/// The format by the first bytes, whatever the name says; by the extension where the bytes tell nothing.
+fn format_of(bytes: &[u8], path: &Path) -> Result<ImageFormat> {
+    match image::guess_format(bytes) {
+        Ok(format) if format.reading_enabled() => Ok(format),
+        Ok(format) => bail!("it is a {format:?} picture, which is not supported ({READABLE}); convert it first"),
+        Err(_) => match ImageFormat::from_path(path) {
+            Ok(format) if format.reading_enabled() => Ok(format),
+            _ => bail!("not a picture: its first bytes match no known format ({READABLE})"),
+        },
+    }
+}
+
+/// Whether the end-of-image marker is reached: libjpeg, and so Pillow, calls a file without it truncated.
+///
+/// Walks the markers of ITU T.81 annex B from the start. Segments are skipped by their length, so the end marker of an
+/// embedded thumbnail does not count; in entropy-coded data 0xFF is followed by a zero or a restart marker. Bytes after
+/// the end marker do not matter.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(&[byte, code]) = bytes.get(at..at + 2) {
+        at += match (byte, code) {
+            (0xFF, 0xD9) => return true,
+            (0xFF, 0xFF) => 1,                      // fill byte
+            (0xFF, 0x00 | 0x01 | 0xD0..=0xD8) => 2, // stuffed byte, or a marker that stands alone
+            (0xFF, _) => match bytes.get(at + 2..at + 4) {
+                Some(&[high, low]) => 2 + usize::from(u16::from_be_bytes([high, low])),
+                _ => return false,
+            },
+            _ => 1,
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

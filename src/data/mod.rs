@@ -1,0 +1,28 @@
+//! From picture files to one block of bytes.
+//!
+//! ```text
+//! folder of pictures -> folder::scan -> decode::Reader (+ resize) -> dataset::Dataset -> split::stratified
+//!                                   \-> differences::keras_differences: what Keras would have done otherwise
+//! planted::generate  -> a made folder of pictures with known artefacts, for `demo` and for judging explanations
+//! ```
+//!
+//! Everything here runs on the CPU and ends in `u8`, NHWC, RGB. The scaling to `f32` belongs to the batch.
+//! The default choices are the correct ones; `keras_exact` gives those of Keras 2.15's `flow_from_directory`.
+
+pub mod dataset;
+pub mod decode;
+pub mod differences;
+pub mod folder;
+mod pixels;
+pub mod planted;
+pub mod resize;
+mod scene;
+pub mod split;
+
+pub use dataset::{Dataset, Limit, OnBad};
+pub use decode::{Reader, RgbPixels, Traits};
+pub use differences::{TraitCounts, keras_differences};
+pub use folder::{Folder, Item, list_pictures, scan};
+pub use planted::{Planted, PlantedBox, PlantedPicture, PlantedSet};
+pub use resize::Resize;
+pub use split::stratified;

@@ -1,0 +1,256 @@
+//! A model on a device with its pictures: lowers the plans, uploads the data once, runs passes over it.
+
+use crate::data::Dataset;
+use crate::kernel::{AdamScalars, Step};
+use crate::model::{Mode, Model, PictureSet, lower};
+use crate::ops::gather::{pack, words_per_picture};
+use crate::ops::padded;
+use crate::plan::{PlanId, Program};
+use crate::player::{Choice, CpuPlayer, GpuPlayer, Player};
+use anyhow::{Result, ensure};
+
+/// A pass over one picture set in one mode, in batches.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    set: PictureSet,
+    batch: usize,
+    full: Option<PlanId>,
+    tail: Option<(PlanId, usize)>,
+}
+
+/// One batch of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The plan for its size.
+    pub plan: PlanId,
+    /// Position of its first picture in the order.
+    pub first: usize,
+    /// Pictures in it.
+    pub len: usize,
+}
+
+impl Pass {
+    /// Batches of a pass: `ceil(pictures / batch)`, the last one smaller where it does not come out even.
+    pub fn batches(&self) -> Vec<Batch> {
+        let full = self.full.map_or(0, |_| self.set.pictures / self.batch);
+        let mut batches: Vec<Batch> = self
+            .full
+            .into_iter()
+            .flat_map(|plan| (0..full).map(move |i| Batch { plan, first: i * self.batch, len: self.batch }))
+            .collect();
+        batches.extend(self.tail.map(|(plan, len)| Batch { plan, first: full * self.batch, len }));
+        batches
+    }
+
+    /// Pictures in the set.
+    pub fn pictures(&self) -> usize {
+        self.set.pictures
+    }
+}
+
+/// What one pass is asked for.
+pub struct PassRequest<'a> {
+    /// Prefix of the set's tensors; two passes of one name share its pictures.
+    pub set: &'static str,
+    /// The pictures.
+    pub data: &'a Dataset,
+    /// Pictures per batch.
+    pub batch: usize,
+    /// What to do with them.
+    pub mode: Mode,
+}
+
+/// Adam's scalars where no update is made.
+const NO_UPDATE: AdamScalars =
+    AdamScalars { alpha: 0.0, alpha_f32: 0.0, one_minus_beta1: 0.0, one_minus_beta2: 0.0, epsilon: 0.0 };
+
+/// A step that changes no weight: for evaluation and explanation.
+pub fn reading_step(first: usize, slot: usize) -> Step {
+    Step { first: first as u32, step: 0, seed: 0, slot: slot as u32, adam: NO_UPDATE }
+}
+
+/// Loss and hits of one batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchMetrics {
+    /// Mean loss over the batch.
+    pub loss: f64,
+    /// Pictures predicted right.
+    pub correct: f64,
+}
+
+/// Logits and probabilities of a whole set, in the order it was played.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outputs {
+    /// Logits per picture: 1 with the sigmoid head, else one per class.
+    pub width: usize,
+    /// (pictures, width).
+    pub logits: Vec<f32>,
+    /// (pictures, width): sigmoid's p of the second class, or softmax's probabilities.
+    pub probs: Vec<f32>,
+}
+
+impl Outputs {
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.logits.len() / self.width
+    }
+    /// Whether there is no picture.
+    pub fn is_empty(&self) -> bool {
+        self.logits.is_empty()
+    }
+    /// The logits of picture `i`.
+    pub fn logits(&self, i: usize) -> &[f32] {
+        &self.logits[i * self.width..(i + 1) * self.width]
+    }
+    /// The probabilities of picture `i` as the head gives them.
+    pub fn probs(&self, i: usize) -> &[f32] {
+        &self.probs[i * self.width..(i + 1) * self.width]
+    }
+    /// The predicted class: p > 0.5 strictly, or the first largest logit.
+    pub fn class(&self, i: usize) -> usize {
+        if self.width == 1 { usize::from(self.probs[i] > 0.5) } else { crate::ops::softmax_ce::argmax(self.logits(i)) }
+    }
+    /// The probability of class `c`.
+    pub fn probability(&self, i: usize, c: usize) -> f32 {
+        match (self.width, c) {
+            (1, 0) => 1.0 - self.probs[i],
+            (1, _) => self.probs[i],
+            _ => self.probs(i)[c],
+        }
+    }
+    /// All predicted classes.
+    pub fn classes(&self) -> Vec<u32> {
+        (0..self.len()).map(|i| self.class(i) as u32).collect()
+    }
+}
+
+/// The model on its device.
+pub struct Engine {
+    model: Model,
+    player: Box<dyn Player>,
+    passes: Vec<Pass>,
+}
+
+impl Engine {
+    /// Lowers every requested pass, opens the device and uploads the pictures.
+    ///
+    /// # Errors
+    /// A device that cannot be opened or has too little memory.
+    pub fn new(model: &Model, choice: &Choice, requests: &[PassRequest]) -> Result<Self> {
+        let [h, w] = model.settings.size;
+        let picture_bytes = 4 * words_per_picture(h * w) as u64;
+        let most = choice.adapter.as_ref().map_or(u64::MAX, crate::player::Adapter::max_tensor_bytes);
+        let chunk = usize::try_from(most / picture_bytes).unwrap_or(usize::MAX);
+        ensure!(chunk > 0, "one {h}x{w} picture is larger than the device binds");
+        let mut program = Program::new();
+        let passes: Vec<Pass> = requests
+            .iter()
+            .map(|r| {
+                let set = PictureSet { name: r.set, pictures: r.data.len(), chunk };
+                let batch = r.batch;
+                // Explaining always plays whole batches: a row past the set repeats its last picture and is thrown away.
+                let (full, tail) = match r.mode {
+                    Mode::Explain(_) => (true, 0),
+                    _ => (set.pictures >= batch, set.pictures % batch),
+                };
+                let full = full.then(|| lower(&mut program, model, &set, batch, r.mode));
+                let tail = (tail > 0).then(|| (lower(&mut program, model, &set, tail, r.mode), tail));
+                Pass { set, batch, full, tail }
+            })
+            .collect();
+        let player: Box<dyn Player> = match &choice.adapter {
+            Some(adapter) => Box::new(GpuPlayer::new(adapter, program)?),
+            None => Box::new(CpuPlayer::<f32>::new(program)),
+        };
+        let mut engine = Self { model: model.clone(), player, passes };
+        let mut uploaded = Vec::new();
+        for (r, pass) in requests.iter().zip(engine.passes.clone()) {
+            if !uploaded.contains(&r.set) {
+                uploaded.push(r.set);
+                engine.upload(r, &pass)?;
+            }
+        }
+        Ok(engine)
+    }
+
+    fn upload(&mut self, request: &PassRequest, pass: &Pass) -> Result<()> {
+        let [h, w] = self.model.settings.size;
+        for (k, (first, len)) in pass.set.chunks().enumerate() {
+            let bytes = &request.data.pixels[first * h * w * 3..(first + len) * h * w * 3];
+            self.player.write_words(&format!("{}/images.{k}", request.set), &pack(bytes, h * w))?;
+        }
+        self.player.write_words(&format!("{}/labels", request.set), &request.data.labels)?;
+        let order: Vec<u32> = (0..request.data.len() as u32).collect();
+        self.set_order(pass, &order)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The pass of the request with this number.
+    pub fn pass(&self, i: usize) -> Pass {
+        self.passes[i].clone()
+    }
+
+    /// The player, for tensors by name.
+    pub fn player(&mut self) -> &mut dyn Player {
+        &mut *self.player
+    }
+
+    /// Sets the order in which the pass's set is played; shorter orders leave the rest as it is.
+    pub fn set_order(&mut self, pass: &Pass, order: &[u32]) -> Result<()> {
+        self.player.write_words(&format!("{}/order", pass.set.name), order)
+    }
+
+    /// Overwrites a parameter or another tensor of its layout (`name/m`, `name/v`) with values in Keras's order.
+    pub fn set_param(&mut self, param: &crate::model::Param, suffix: &str, values: &[f32]) -> Result<()> {
+        self.player.write(&format!("{}{suffix}", param.name), &param.pad(values))
+    }
+
+    /// A parameter's values in Keras's order.
+    pub fn param(&mut self, param: &crate::model::Param, suffix: &str) -> Result<Vec<f32>> {
+        Ok(param.strip(&self.player.read(&format!("{}{suffix}", param.name))?))
+    }
+
+    /// Plays batches of one plan as the given steps, one after the other, and returns the loss and hits of each.
+    pub fn play(&mut self, batches: &[(Batch, Step)]) -> Result<Vec<BatchMetrics>> {
+        let mut at = 0;
+        while at < batches.len() {
+            let plan = batches[at].0.plan;
+            let run: Vec<Step> = batches[at..].iter().take_while(|(b, _)| b.plan == plan).map(|(_, s)| *s).collect();
+            self.player.play(plan, &run)?;
+            at += run.len();
+        }
+        let metrics = self.player.read("metrics")?;
+        Ok(batches
+            .iter()
+            .map(|(_, s)| 2 * s.slot as usize)
+            .map(|slot| BatchMetrics { loss: metrics[slot].into(), correct: metrics[slot + 1].into() })
+            .collect())
+    }
+
+    /// Plays a whole reading pass; returns the sample-weighted mean loss and the accuracy. `tick(pictures)` after each batch.
+    pub fn evaluate(&mut self, pass: &Pass, mut tick: impl FnMut(usize)) -> Result<(f64, f64)> {
+        let (mut loss, mut correct) = (0.0, 0.0);
+        for batch in pass.batches() {
+            let metrics = self.play(&[(batch, reading_step(batch.first, 0))])?[0];
+            loss += metrics.loss * batch.len as f64;
+            correct += metrics.correct;
+            tick(batch.len);
+        }
+        let n = pass.pictures() as f64;
+        Ok((loss / n, correct / n))
+    }
+
+    /// Logits and probabilities of the last reading pass over `pictures` pictures.
+    pub fn outputs(&mut self, pictures: usize) -> Result<Outputs> {
+        let (width, stride) = (self.model.outputs, padded(self.model.outputs));
+        let mut rows = |name: &str| -> Result<Vec<f32>> {
+            let all = self.player.read(name)?;
+            Ok(all.chunks_exact(stride).take(pictures).flat_map(|row| row[..width].to_vec()).collect())
+        };
+        Ok(Outputs { width, logits: rows("all_logits")?, probs: rows("all_probs")? })
+    }
+}

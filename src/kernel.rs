@@ -1,0 +1,418 @@
+//! A kernel is data: one [`Kernel`] value per WGSL entry point, all of them in [`REGISTRY`].
+//!
+//! The tests, `verify` and the players are loops over the registry, so a kernel without a CPU twin, a cost or test cases
+//! cannot exist. Buffers are bound in one order everywhere: group 0, binding 0 = `dims`, then `step` if the kernel asks for
+//! it, then what is read, then what is written.
+
+use crate::ops;
+
+/// How a kernel uses a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`, every element of the stated length written, none read.
+    Write,
+    /// `var<storage, read_write>`, read and written in place, or only some elements written.
+    Update,
+}
+
+/// What a buffer's 32-bit elements are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elem {
+    /// Floats: f32 on the GPU, the player's own type on the CPU.
+    F32,
+    /// Words: indices, labels, packed bytes.
+    U32,
+}
+
+/// One storage buffer of a kernel.
+pub struct Binding {
+    /// Its name in the WGSL, the twin and the formula.
+    pub name: &'static str,
+    /// How it is used.
+    pub access: Access,
+    /// Its element type.
+    pub elem: Elem,
+    /// How many elements the kernel touches, as a function of the dims' words.
+    pub len: fn(&[u32]) -> usize,
+}
+
+impl Binding {
+    /// A float buffer that is read.
+    pub const fn read(name: &'static str, len: fn(&[u32]) -> usize) -> Self {
+        Self { name, access: Access::Read, elem: Elem::F32, len }
+    }
+    /// A float buffer that is written.
+    pub const fn write(name: &'static str, len: fn(&[u32]) -> usize) -> Self {
+        Self { name, access: Access::Write, elem: Elem::F32, len }
+    }
+    /// The same buffer holding words.
+    pub const fn words(self) -> Self {
+        Self { elem: Elem::U32, ..self }
+    }
+    /// The same buffer updated in place.
+    pub const fn updated(self) -> Self {
+        Self { access: Access::Update, ..self }
+    }
+}
+
+/// A struct of u32 fields that a WGSL `dims` uniform mirrors; made by [`dims!`].
+pub trait Dims: bytemuck::Pod {
+    /// Field names in order, as they stand in the WGSL struct.
+    const FIELDS: &'static [&'static str];
+
+    /// The struct seen in the words of a dispatch. Panics when the words are another struct's: a programming error.
+    fn of(words: &[u32]) -> &Self {
+        bytemuck::from_bytes(bytemuck::cast_slice(words))
+    }
+
+    /// The struct as words.
+    fn words(&self) -> Vec<u32> {
+        bytemuck::cast_slice(std::slice::from_ref(self)).to_vec()
+    }
+}
+
+/// Declares a dims struct: u32 fields only, so that Rust's and WGSL's layouts cannot differ.
+#[macro_export]
+macro_rules! dims {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* $field:ident,)* }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+        pub struct $name { $($(#[$field_meta])* pub $field: u32,)* }
+        impl $crate::kernel::Dims for $name {
+            const FIELDS: &'static [&'static str] = &[$(stringify!($field),)*];
+        }
+    };
+}
+
+/// Arithmetic and traffic of one dispatch, for profiles and benches.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Floating-point operations, a multiply-add counted as two.
+    pub flops: f64,
+    /// Bytes that must move at least once between memory and the processor.
+    pub bytes: f64,
+}
+
+/// The values that change from step to step; the `step` uniform of the kernels that ask for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Position of the batch's first picture in `order`.
+    pub first: u32,
+    /// Steps done before this one since training began: the counter of dropout's hash.
+    pub step: u32,
+    /// Seed of the run.
+    pub seed: u32,
+    /// Row of `metrics` that this step writes.
+    pub slot: u32,
+    /// Adam's scalars.
+    pub adam: AdamScalars,
+}
+
+/// Adam's scalars at one step, in f64; the f32 paths use `alpha_f32`, computed in f32 as Keras does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamScalars {
+    /// `lr * sqrt(1 - beta2^t) / (1 - beta1^t)` in f64.
+    pub alpha: f64,
+    /// The same in f32 arithmetic.
+    pub alpha_f32: f32,
+    /// `1 - beta1`.
+    pub one_minus_beta1: f64,
+    /// `1 - beta2`.
+    pub one_minus_beta2: f64,
+    /// Keras's epsilon, added outside the bias correction.
+    pub epsilon: f64,
+}
+
+/// The words of the `step` uniform as `shaders/shared/step.wgsl` declares them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct StepUniform {
+    first: u32,
+    step: u32,
+    seed: u32,
+    slot: u32,
+    alpha: f32,
+    one_minus_beta1: f32,
+    one_minus_beta2: f32,
+    epsilon: f32,
+}
+
+impl From<&Step> for StepUniform {
+    fn from(s: &Step) -> Self {
+        Self {
+            first: s.first,
+            step: s.step,
+            seed: s.seed,
+            slot: s.slot,
+            alpha: s.adam.alpha_f32,
+            one_minus_beta1: s.adam.one_minus_beta1 as f32,
+            one_minus_beta2: s.adam.one_minus_beta2 as f32,
+            epsilon: s.adam.epsilon as f32,
+        }
+    }
+}
+
+/// Field names of [`StepUniform`], for the layout test.
+pub const STEP_FIELDS: &[&str] = &["first", "step", "seed", "slot", "alpha", "one_minus_beta1", "one_minus_beta2", "epsilon"];
+
+/// The float type of a CPU twin: f32 for the `--device cpu` path, f64 for the oracle.
+pub trait Real:
+    num_traits::Float + num_traits::NumAssign + std::iter::Sum + Default + Send + Sync + std::fmt::Debug + 'static
+{
+    /// The nearest value of this type.
+    fn of(value: f64) -> Self;
+    /// The value as f64, exact.
+    fn f64(self) -> f64;
+    /// Adam's step size in this type's own arithmetic.
+    fn alpha(adam: &AdamScalars) -> Self;
+}
+
+impl Real for f32 {
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+    fn f64(self) -> f64 {
+        f64::from(self)
+    }
+    fn alpha(adam: &AdamScalars) -> Self {
+        adam.alpha_f32
+    }
+}
+
+impl Real for f64 {
+    fn of(value: f64) -> Self {
+        value
+    }
+    fn f64(self) -> f64 {
+        self
+    }
+    fn alpha(adam: &AdamScalars) -> Self {
+        adam.alpha
+    }
+}
+
+/// A tensor on the CPU.
+#[derive(Clone, Debug)]
+pub enum Buffer<T> {
+    /// Floats.
+    F(Vec<T>),
+    /// Words.
+    U(Vec<u32>),
+}
+
+impl<T: Real> Buffer<T> {
+    /// A buffer of `len` zeros.
+    pub fn zeros(elem: Elem, len: usize) -> Self {
+        match elem {
+            Elem::F32 => Self::F(vec![T::zero(); len]),
+            Elem::U32 => Self::U(vec![0; len]),
+        }
+    }
+    /// The floats; panics on words, which the registry's element types rule out.
+    pub fn f(&self) -> &[T] {
+        match self {
+            Self::F(v) => v,
+            Self::U(_) => panic!("the buffer holds words"),
+        }
+    }
+    /// The words; panics on floats.
+    pub fn u(&self) -> &[u32] {
+        match self {
+            Self::U(v) => v,
+            Self::F(_) => panic!("the buffer holds floats"),
+        }
+    }
+    /// The floats, to write.
+    pub fn f_mut(&mut self) -> &mut [T] {
+        match self {
+            Self::F(v) => v,
+            Self::U(_) => panic!("the buffer holds words"),
+        }
+    }
+    /// The words, to write.
+    pub fn u_mut(&mut self) -> &mut [u32] {
+        match self {
+            Self::U(v) => v,
+            Self::F(_) => panic!("the buffer holds floats"),
+        }
+    }
+}
+
+/// One call of a twin: the dims, the step and the buffers in the kernel's binding order.
+pub struct Call<'a, T> {
+    /// The words of the dims struct.
+    pub dims: &'a [u32],
+    /// The step.
+    pub step: &'a Step,
+    /// What is read.
+    pub reads: &'a [&'a Buffer<T>],
+    /// What is written.
+    pub writes: &'a mut [&'a mut Buffer<T>],
+}
+
+impl<'a, T: Real> Call<'a, T> {
+    /// The dims as their struct.
+    pub fn dims<D: Dims>(&self) -> D {
+        *D::of(self.dims)
+    }
+    /// The `i`-th buffer that is read, as floats.
+    pub fn read(&self, i: usize) -> &'a [T] {
+        self.reads[i].f()
+    }
+}
+
+/// The CPU twin of a kernel, for both float types; made by [`twin!`].
+#[derive(Clone, Copy)]
+pub struct Twin {
+    /// In f32: the `--device cpu` path.
+    pub f32: fn(&mut Call<f32>),
+    /// In f64: the oracle.
+    pub f64: fn(&mut Call<f64>),
+}
+
+/// The [`Twin`] made of one generic function.
+#[macro_export]
+macro_rules! twin {
+    ($function:path) => {
+        $crate::kernel::Twin { f32: $function, f64: $function }
+    };
+}
+
+/// How far a correct f32 kernel may stray from its f64 twin, per element.
+#[derive(Clone, Copy)]
+pub enum Bound {
+    /// `roundings(dims) * 2^-24 * twin(|inputs|)`: each of the roundings on the way to an element is at most half an ulp of a
+    /// partial result that the twin of the absolute inputs bounds. For sums, products, maxima and masks.
+    Twin(fn(&[u32]) -> f64),
+    /// The bound worked out by hand: given the call's inputs (in f64, before the call), one bound per element of every written
+    /// float buffer. For exponentials, roots and quotients.
+    Own(fn(&Call<f64>) -> Vec<Vec<f64>>),
+}
+
+/// One WGSL entry point with everything the house needs to know of it.
+pub struct Kernel {
+    /// `op.entry`: registry key, wgpu label, profile row, bench and test name.
+    pub key: &'static str,
+    /// What it computes, in one line; the first line of the shader's entry point says the same.
+    pub formula: &'static str,
+    /// File name under `shaders/`.
+    pub file: &'static str,
+    /// The file's text.
+    pub source: &'static str,
+    /// Texts from `shaders/shared/` that are appended.
+    pub shared: &'static [&'static str],
+    /// Name of the entry point.
+    pub entry: &'static str,
+    /// Field names of the dims struct.
+    pub dims: &'static [&'static str],
+    /// Whether binding 1 is the `step` uniform.
+    pub step: bool,
+    /// The storage buffers: what is read, then what is written.
+    pub bindings: &'static [Binding],
+    /// Workgroups to dispatch.
+    pub grid: fn(&[u32]) -> [u32; 3],
+    /// Flops and bytes.
+    pub cost: fn(&[u32]) -> Cost,
+    /// The CPU twin.
+    pub twin: Twin,
+    /// The bounded tier's bound.
+    pub bound: Bound,
+    /// Dims to test and bench with: 1, odd, border-heavy, one over a workgroup, the real layers.
+    pub cases: fn() -> Vec<Vec<u32>>,
+    /// Test inputs for one word buffer or for floats with a meaning; `None` takes the harness's random numbers.
+    pub input: fn(&[u32], &'static str, u32) -> Option<Values>,
+}
+
+/// Values for one input buffer of a test.
+#[derive(Clone, Debug)]
+pub enum Values {
+    /// Floats.
+    F(Vec<f32>),
+    /// Words.
+    U(Vec<u32>),
+}
+
+/// The default of [`Kernel::input`]: the harness draws every buffer.
+pub fn random_input(_: &[u32], _: &'static str, _: u32) -> Option<Values> {
+    None
+}
+
+impl Kernel {
+    /// The complete WGSL: the file, then the shared functions (module scope is order-free, so line numbers stay the file's own).
+    pub fn wgsl(&self) -> String {
+        let mut text = self.source.to_owned();
+        for shared in self.shared {
+            text.push('\n');
+            text.push_str(shared);
+        }
+        text
+    }
+
+    /// The buffers that are read.
+    pub fn reads(&self) -> impl Iterator<Item = &'static Binding> {
+        self.bindings.iter().filter(|b| b.access == Access::Read)
+    }
+
+    /// The buffers that are written.
+    pub fn writes(&self) -> impl Iterator<Item = &'static Binding> {
+        self.bindings.iter().filter(|b| b.access != Access::Read)
+    }
+
+    /// Binding number of the first storage buffer.
+    pub fn first_binding(&self) -> u32 {
+        1 + u32::from(self.step)
+    }
+}
+
+/// Invocations per workgroup of every kernel: inside every limit, a whole number of subgroups everywhere.
+pub const WORKGROUP: u32 = 64;
+
+/// Most workgroups per dimension that WebGPU promises.
+const MAX_GROUPS: u32 = 65_535;
+
+/// The grid for `threads` invocations: 1-D, or folded into 2-D past 65,535 workgroups; `linear_id` in `shared/index.wgsl`
+/// turns it back into one number.
+pub fn grid(threads: usize) -> [u32; 3] {
+    let groups = threads.div_ceil(WORKGROUP as usize).max(1) as u32;
+    let rows = groups.div_ceil(MAX_GROUPS);
+    [groups.div_ceil(rows), rows, 1]
+}
+
+/// `shaders/shared/index.wgsl`.
+pub const INDEX_WGSL: &str = include_str!("../shaders/shared/index.wgsl");
+/// `shaders/shared/step.wgsl`.
+pub const STEP_WGSL: &str = include_str!("../shaders/shared/step.wgsl");
+/// `shaders/shared/rng.wgsl`.
+pub const RNG_WGSL: &str = include_str!("../shaders/shared/rng.wgsl");
+
+/// Every kernel of the house, a line per op, in the order of the data.
+pub static REGISTRY: &[&[Kernel]] = &[
+    ops::gather::KERNELS,
+    ops::conv2d::KERNELS,
+    ops::conv2d_relu_maxpool2x2::KERNELS,
+    ops::relu::KERNELS,
+    ops::maxpool2x2::KERNELS,
+    ops::dense::KERNELS,
+    ops::dropout::KERNELS,
+    ops::sigmoid_bce::KERNELS,
+    ops::softmax_ce::KERNELS,
+    ops::batch_mean::KERNELS,
+    ops::adam::KERNELS,
+    ops::collect::KERNELS,
+    ops::score::KERNELS,
+    ops::gradcam::KERNELS,
+    ops::resize::KERNELS,
+];
+
+/// All kernels in registry order.
+pub fn all() -> impl Iterator<Item = &'static Kernel> {
+    REGISTRY.iter().flat_map(|op| op.iter())
+}
+
+/// The kernel with this key. Panics when there is none: keys are written in this crate only.
+pub fn by_key(key: &str) -> &'static Kernel {
+    all().find(|k| k.key == key).unwrap_or_else(|| panic!("no kernel is called {key}"))
+}

@@ -1,0 +1,11 @@
+pub mod data;
+pub mod engine;
+pub mod kernel;
+pub mod metrics;
+pub mod model;
+pub mod ops;
+pub mod plan;
+pub mod player;
+pub mod report;
+pub mod rng;
+pub mod verify;

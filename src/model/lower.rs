@@ -1,0 +1,382 @@
+//! Lowers the layer list to plans: the forward list, and the same list reversed.
+//!
+//! Activations are `layer/y`, their gradients `layer/dy`; `layer/dz` is the gradient before the relu. Training and evaluation
+//! fuse convolution, relu and pool; explaining keeps the full-size activation, which Grad-CAM needs.
+
+use super::{Layer, LayerOp, Model, Shape};
+use crate::kernel::Dims;
+use crate::ops::batch_mean::BatchMeanDims;
+use crate::ops::collect::CollectDims;
+use crate::ops::conv2d::Conv2dDims;
+use crate::ops::dense::DenseDims;
+use crate::ops::dropout::DropoutDims;
+use crate::ops::gather::GatherDims;
+use crate::ops::gradcam::GradCamDims;
+use crate::ops::maxpool2x2::MaxPoolDims;
+use crate::ops::padded;
+use crate::ops::relu::FlatDims;
+use crate::ops::resize::ResizeDims;
+use crate::ops::score::ScoreDims;
+use crate::ops::sigmoid_bce::SigmoidDims;
+use crate::ops::softmax_ce::SoftmaxDims;
+use crate::plan::{PlanId, Program};
+
+/// A data set as it lies on the device: bytes in chunks, labels, and the order in which batches take the pictures.
+#[derive(Clone, Copy, Debug)]
+pub struct PictureSet {
+    /// Prefix of its tensors: `train`, `val`, ...
+    pub name: &'static str,
+    /// Pictures in the set.
+    pub pictures: usize,
+    /// Pictures per resident chunk; the last chunk may hold fewer.
+    pub chunk: usize,
+}
+
+impl PictureSet {
+    /// The chunks as (first picture, number of pictures).
+    pub fn chunks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let Self { pictures, chunk, .. } = *self;
+        (0..pictures).step_by(chunk).map(move |first| (first, chunk.min(pictures - first)))
+    }
+}
+
+/// What Grad-CAM explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The class that was predicted (a sigmoid's logit with the sign of its side).
+    Predicted,
+    /// The logit itself: of the second class (sigmoid) or of the predicted one (softmax).
+    Logit,
+    /// The output probability, as the notebook does; it saturates.
+    Output,
+    /// This class.
+    Class(usize),
+}
+
+/// How the map is made of activations and gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Technique {
+    /// Channel means of the gradient weigh the activations (Selvaraju et al. 2017).
+    Gradcam,
+    /// Gradient times activation, summed over channels (Draelos and Carin 2020).
+    Hirescam,
+    /// Positive gradient times activation, summed over channels (Jiang et al. 2021).
+    Layercam,
+}
+
+/// Settings of an explaining plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Explain {
+    /// The score.
+    pub target: Target,
+    /// The kind of map.
+    pub technique: Technique,
+}
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode {
+    /// Forward, backward, Adam.
+    Train,
+    /// Forward; losses, hits, logits and probabilities.
+    Evaluate,
+    /// Forward, the score's gradient, a map per convolution layer.
+    Explain(Explain),
+}
+
+/// Steps whose loss and hits the device keeps before the host reads them.
+pub(crate) const METRIC_SLOTS: usize = 1024;
+
+/// Writes one plan for batches of `batch` pictures of `set` into the program.
+pub fn lower(program: &mut Program, model: &Model, set: &PictureSet, batch: usize, mode: Mode) -> PlanId {
+    let verb = match mode {
+        Mode::Train => "train",
+        Mode::Evaluate => "evaluate",
+        Mode::Explain(_) => "explain",
+    };
+    let id = program.begin(format!("{verb} {} x{batch}", set.name), batch);
+    let mut lowering = Lowering { program, model, set, batch, mode };
+    lowering.gather();
+    for i in 0..model.layers.len() {
+        lowering.forward(i);
+    }
+    lowering.head();
+    match mode {
+        Mode::Train => {
+            for i in (0..model.layers.len()).rev() {
+                lowering.backward(i);
+            }
+            lowering.adam();
+        }
+        Mode::Evaluate => lowering.collect(),
+        Mode::Explain(explain) => {
+            lowering.collect();
+            lowering.score(explain);
+            for i in (0..model.layers.len()).rev() {
+                lowering.backward(i);
+            }
+            for layer in model.conv_layers() {
+                lowering.map(layer, explain);
+            }
+        }
+    }
+    id
+}
+
+struct Lowering<'a> {
+    program: &'a mut Program,
+    model: &'a Model,
+    set: &'a PictureSet,
+    batch: usize,
+    mode: Mode,
+}
+
+impl Lowering<'_> {
+    fn training(&self) -> bool {
+        matches!(self.mode, Mode::Train)
+    }
+
+    fn fused(&self) -> bool {
+        !matches!(self.mode, Mode::Explain(_))
+    }
+
+    /// Name of the activation that layer `i` reads.
+    fn input(&self, i: usize) -> String {
+        if i == 0 { "x".into() } else { self.output(i - 1) }
+    }
+
+    /// Name of the activation that layer `i` gives; flatten, and dropout outside training, pass theirs on.
+    fn output(&self, i: usize) -> String {
+        match self.model.layers[i].op {
+            LayerOp::Flatten => self.input(i),
+            LayerOp::Dropout { .. } if !self.training() => self.input(i),
+            _ => format!("{}/y", self.model.layers[i].name),
+        }
+    }
+
+    fn conv_dims(&self, layer: &Layer) -> Conv2dDims {
+        let (LayerOp::Conv2d { kernel, same }, Shape::Image([h, w, ci]), Shape::Image([_, _, co])) =
+            (&layer.op, layer.input, layer.output)
+        else {
+            panic!("{} is no convolution", layer.name)
+        };
+        Conv2dDims::new(self.batch, [h, w, padded(ci)], padded(co), *kernel, *same, true)
+    }
+
+    fn pool_dims(&self, layer: &Layer) -> MaxPoolDims {
+        let Shape::Image([h, w, c]) = layer.input else { panic!("{} pools no image", layer.name) };
+        MaxPoolDims { batch: self.batch as u32, in_h: h as u32, in_w: w as u32, c: padded(c) as u32 }
+    }
+
+    fn dense_dims(&self, i: usize, relu: bool) -> DenseDims {
+        // Behind flatten the padding of the channels lies inside the row.
+        let width = |shape: Shape| match shape {
+            Shape::Image([h, w, c]) => h * w * padded(c),
+            Shape::Flat(n) => padded(n),
+        };
+        let before = self.model.layers[..i].iter().rev().find(|l| l.op != LayerOp::Flatten);
+        let layer = &self.model.layers[i];
+        let from = before.map_or(layer.input, |l| l.output);
+        DenseDims::new(self.batch, width(from), width(layer.output), relu)
+    }
+
+    fn dropout_dims(&self, i: usize, rate: f64) -> DropoutDims {
+        let Shape::Flat(n) = self.model.layers[i].output else { panic!("dropout stands behind dense layers only") };
+        let number = self.model.layers[..i].iter().filter(|l| matches!(l.op, LayerOp::Dropout { .. })).count();
+        DropoutDims::new(self.batch * padded(n), number as u32, rate)
+    }
+
+    fn set_tensor(&self, what: &str) -> String {
+        format!("{}/{what}", self.set.name)
+    }
+
+    fn gather(&mut self) {
+        let [h, w] = self.model.settings.size;
+        for (k, (first, len)) in self.set.chunks().enumerate() {
+            let dims = GatherDims {
+                batch: self.batch as u32,
+                pixels: (h * w) as u32,
+                pictures: self.set.pictures as u32,
+                chunk_first: first as u32,
+                chunk_len: len as u32,
+            };
+            let (images, order) = (self.set_tensor(&format!("images.{k}")), self.set_tensor("order"));
+            self.program.dispatch("input", "gather.forward", dims.words(), &[&images, &order, "x"]);
+        }
+    }
+
+    fn forward(&mut self, i: usize) {
+        let layer = &self.model.layers[i];
+        let name = layer.name.as_str();
+        let [kernel, bias] = ["kernel", "bias"].map(|p| format!("{name}/{p}"));
+        let (x, y) = (self.input(i), self.output(i));
+        match layer.op {
+            LayerOp::Conv2d { .. } => {
+                let dims = self.conv_dims(layer).words();
+                if self.fused() {
+                    let pool = self.model.layers[i + 1].name.as_str();
+                    let [y, argmax] = ["y", "argmax"].map(|t| format!("{pool}/{t}"));
+                    let tensors = [&*x, &kernel, &bias, &y, &argmax];
+                    self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward", dims, &tensors);
+                } else {
+                    self.program.dispatch(name, "conv2d.forward", dims, &[&x, &kernel, &bias, &y]);
+                }
+            }
+            LayerOp::MaxPool2x2 if self.fused() => {}
+            LayerOp::MaxPool2x2 => {
+                let dims = self.pool_dims(layer).words();
+                self.program.dispatch(name, "maxpool2x2.forward", dims, &[&x, &y, &format!("{name}/argmax")]);
+            }
+            LayerOp::Flatten => {}
+            LayerOp::Dense { relu } => {
+                let dims = self.dense_dims(i, relu).words();
+                let partial = format!("{name}/partial");
+                self.program.dispatch(name, "dense.forward", dims.clone(), &[&x, &kernel, &partial]);
+                self.program.dispatch(name, "dense.reduce", dims, &[&partial, &bias, &y]);
+            }
+            LayerOp::Dropout { rate } => {
+                if self.training() {
+                    let dims = self.dropout_dims(i, rate).words();
+                    self.program.dispatch(name, "dropout.forward", dims, &[&x, &y]);
+                }
+            }
+        }
+    }
+
+    /// Loss, probabilities, hits and the loss's gradient at the logits.
+    fn head(&mut self) {
+        let (batch, pictures) = (self.batch as u32, self.set.pictures as u32);
+        let stride = padded(self.model.outputs) as u32;
+        let (order, labels) = (self.set_tensor("order"), self.set_tensor("labels"));
+        let tensors = ["output/y", &order, &labels, "probs", "loss", "correct", "output/dy"];
+        if self.model.outputs == 1 {
+            let dims = SigmoidDims { batch, stride, pictures, images: pictures };
+            self.program.dispatch("loss", "sigmoid_bce.forward", dims.words(), &tensors);
+        } else {
+            let dims = SoftmaxDims { batch, classes: self.model.outputs as u32, stride, pictures, images: pictures };
+            self.program.dispatch("loss", "softmax_ce.forward", dims.words(), &tensors);
+        }
+        let dims = BatchMeanDims { batch, slots: METRIC_SLOTS as u32 };
+        self.program.dispatch("metrics", "batch_mean.forward", dims.words(), &["loss", "correct", "metrics"]);
+    }
+
+    fn collect(&mut self) {
+        let dims = CollectDims {
+            batch: self.batch as u32,
+            stride: padded(self.model.outputs) as u32,
+            pictures: self.set.pictures as u32,
+        };
+        let tensors = ["output/y", "probs", "all_logits", "all_probs"];
+        self.program.dispatch("output", "collect.forward", dims.words(), &tensors);
+    }
+
+    fn score(&mut self, explain: Explain) {
+        let (target_kind, class_index) = match explain.target {
+            Target::Predicted => (0, 0),
+            Target::Logit => (1, 0),
+            Target::Output => (2, 0),
+            Target::Class(c) => (3, c as u32),
+        };
+        let dims = ScoreDims {
+            batch: self.batch as u32,
+            classes: self.model.outputs as u32,
+            stride: padded(self.model.outputs) as u32,
+            target_kind,
+            class_index,
+        };
+        self.program.dispatch("score", "score.backward", dims.words(), &["output/y", "probs", "output/dy"]);
+    }
+
+    /// Layer `i`'s gradients, from `layer/dy` to its input's: the parameters' only in training.
+    fn backward(&mut self, i: usize) {
+        let layer = &self.model.layers[i];
+        let name = layer.name.as_str();
+        let [dy, dz, kernel, dkernel, dbias] = ["dy", "dz", "kernel", "dkernel", "dbias"].map(|t| format!("{name}/{t}"));
+        let (x, y) = (self.input(i), self.output(i));
+        let dx = gradient(&x);
+        match layer.op {
+            LayerOp::Flatten => {}
+            LayerOp::Dropout { rate } => {
+                if self.training() {
+                    let dims = self.dropout_dims(i, rate).words();
+                    self.program.dispatch(name, "dropout.backward", dims, &[&dy, &dx]);
+                }
+            }
+            LayerOp::Dense { relu } => {
+                let d = self.dense_dims(i, relu);
+                let at_z = if relu { &dz } else { &dy };
+                if relu {
+                    let dims = FlatDims { len: d.batch * d.out_n }.words();
+                    self.program.dispatch(name, "relu.backward", dims, &[&dy, &y, &dz]);
+                }
+                if self.training() {
+                    self.program.dispatch(name, "dense.backward_weight", d.words(), &[&x, at_z, &dkernel, &dbias]);
+                }
+                self.program.dispatch(name, "dense.backward_input", d.words(), &[at_z, &kernel, &dx]);
+            }
+            LayerOp::MaxPool2x2 if self.fused() => {}
+            LayerOp::MaxPool2x2 => {
+                let dims = self.pool_dims(layer).words();
+                self.program.dispatch(name, "maxpool2x2.backward", dims, &[&dy, &format!("{name}/argmax"), &dx]);
+            }
+            LayerOp::Conv2d { .. } => {
+                let d = self.conv_dims(layer);
+                if self.fused() {
+                    let pool = self.model.layers[i + 1].name.as_str();
+                    let [dy, y, argmax] = ["dy", "y", "argmax"].map(|t| format!("{pool}/{t}"));
+                    self.program.dispatch(name, "conv2d_relu_maxpool2x2.backward", d.words(), &[&dy, &y, &argmax, &dz]);
+                } else {
+                    let dims = FlatDims { len: d.y_len() as u32 }.words();
+                    self.program.dispatch(name, "relu.backward", dims, &[&dy, &y, &dz]);
+                }
+                if self.training() {
+                    let partial = format!("{name}/dpartial");
+                    self.program.dispatch(name, "conv2d.backward_weight", d.words(), &[&x, &dz, &partial]);
+                    self.program.dispatch(name, "conv2d.reduce_weight", d.words(), &[&partial, &dkernel, &dbias]);
+                }
+                // Nobody asks for the pictures' own gradient.
+                if i > 0 {
+                    self.program.dispatch(name, "conv2d.backward_input", d.words(), &[&dz, &kernel, &dx]);
+                }
+            }
+        }
+    }
+
+    fn adam(&mut self) {
+        for p in self.model.params() {
+            let (layer, kind) = p.name.split_once('/').unwrap_or((&p.name, ""));
+            let dims = FlatDims { len: p.padded_len() as u32 }.words();
+            let [m, v] = ["m", "v"].map(|t| format!("{}/{t}", p.name));
+            self.program.dispatch(layer, "adam.update", dims, &[&format!("{layer}/d{kind}"), &p.name, &m, &v]);
+        }
+    }
+
+    fn map(&mut self, layer: &Layer, explain: Explain) {
+        let Shape::Image([h, w, c]) = layer.output else { panic!("{} gives no image", layer.name) };
+        let technique = match explain.technique {
+            Technique::Gradcam => 0,
+            Technique::Hirescam => 1,
+            Technique::Layercam => 2,
+        };
+        let dims = GradCamDims { batch: self.batch as u32, h: h as u32, w: w as u32, c: padded(c) as u32, technique }.words();
+        let name = layer.name.as_str();
+        let [y, dy, rows, alpha, raw, row_max, normalised, cam] =
+            ["y", "dy", "cam_rows", "cam_alpha", "cam_raw", "cam_row_max", "cam_normalised", "cam"]
+                .map(|t| format!("{name}/{t}"));
+        self.program.dispatch(name, "gradcam.row_sum", dims.clone(), &[&dy, &rows]);
+        self.program.dispatch(name, "gradcam.weights", dims.clone(), &[&rows, &alpha]);
+        self.program.dispatch(name, "gradcam.map", dims.clone(), &[&dy, &y, &alpha, &raw]);
+        self.program.dispatch(name, "gradcam.row_maximum", dims.clone(), &[&raw, &row_max]);
+        self.program.dispatch(name, "gradcam.normalise", dims, &[&raw, &row_max, &normalised]);
+        let dims = ResizeDims::new(self.batch, [h, w], self.model.settings.size).words();
+        self.program.dispatch(name, "resize.bilinear", dims, &[&normalised, &cam]);
+    }
+}
+
+/// Name of an activation's gradient.
+fn gradient(activation: &str) -> String {
+    match activation.strip_suffix("/y") {
+        Some(layer) => format!("{layer}/dy"),
+        None => format!("d{activation}"),
+    }
+}

@@ -1,0 +1,50 @@
+//! A step's mean loss and number of hits, kept on the device until the host reads many steps at once: `shaders/batch_mean.wgsl`.
+
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, STEP_WGSL, random_input};
+
+crate::dims! {
+    /// Sizes of one reduction.
+    pub struct BatchMeanDims {
+        /// Pictures in the batch.
+        batch,
+        /// Rows of `metrics`.
+        slots,
+    }
+}
+
+fn batch(d: &[u32]) -> usize {
+    BatchMeanDims::of(d).batch as usize
+}
+fn metrics(d: &[u32]) -> usize {
+    2 * BatchMeanDims::of(d).slots as usize
+}
+
+/// The op's kernel.
+pub const KERNELS: &[Kernel] = &[Kernel {
+    key: "batch_mean.forward",
+    formula: "metrics[slot] = (mean of loss, sum of correct); one workgroup, a fixed tree",
+    file: "batch_mean.wgsl",
+    source: include_str!("../../shaders/batch_mean.wgsl"),
+    shared: &[STEP_WGSL],
+    entry: "forward",
+    dims: BatchMeanDims::FIELDS,
+    step: true,
+    bindings: &[Binding::read("loss", batch), Binding::read("correct", batch), Binding::write("metrics", metrics).updated()],
+    grid: |_| [1, 1, 1],
+    cost: |d| Cost { flops: 2.0 * batch(d) as f64, bytes: 8.0 * batch(d) as f64 },
+    twin: crate::twin!(forward),
+    // A lane's serial sum, six levels of the tree, the quotient's 2.5 ulp.
+    bound: Bound::Twin(|d| batch(d).div_ceil(64) as f64 + 6.0 + 5.0),
+    cases: || [[1, 3], [64, 5], [65, 9], [1000, 4]].map(|[batch, slots]| BatchMeanDims { batch, slots }.words()).to_vec(),
+    input: random_input,
+}];
+
+fn forward<T: Real>(call: &mut Call<T>) {
+    let n = batch(call.dims);
+    let slot = call.step.slot as usize;
+    let loss: T = call.read(0)[..n].iter().copied().sum();
+    let correct: T = call.read(1)[..n].iter().copied().sum();
+    let metrics = call.writes[0].f_mut();
+    metrics[2 * slot] = loss / T::of(n as f64);
+    metrics[2 * slot + 1] = correct;
+}

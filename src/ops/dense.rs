@@ -1,0 +1,223 @@
+//! `y = relu?(x weight + bias)` (Keras `Dense`) and its gradients: `shaders/dense.wgsl`.
+//!
+//! The forward pass is split over the inputs (dense_1 has 12,544 of them and only 64 x 128 outputs) and summed in fixed order.
+
+use super::gemm::{Mat, matmul};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
+use rayon::prelude::*;
+
+crate::dims! {
+    /// Sizes of one dense layer. Widths are multiples of 4.
+    pub struct DenseDims {
+        /// Pictures.
+        batch,
+        /// Inputs.
+        in_n,
+        /// Outputs (units).
+        out_n,
+        /// 1 to apply relu.
+        relu,
+        /// Partial sums of `forward`.
+        splits,
+        /// Inputs per partial sum, a multiple of 4.
+        per_split,
+    }
+}
+
+impl DenseDims {
+    /// Sizes with the split that keeps a slice at 256 inputs or more and the slices at 64 or fewer.
+    pub fn new(batch: usize, in_n: usize, out_n: usize, relu: bool) -> Self {
+        let per_split = in_n.div_ceil(64).max(256).next_multiple_of(4).min(in_n);
+        Self {
+            batch: batch as u32,
+            in_n: in_n as u32,
+            out_n: out_n as u32,
+            relu: relu.into(),
+            splits: in_n.div_ceil(per_split) as u32,
+            per_split: per_split as u32,
+        }
+    }
+    fn sizes(&self) -> [usize; 3] {
+        [self.batch as usize, self.in_n as usize, self.out_n as usize]
+    }
+    fn cost(&self) -> Cost {
+        let [b, i, o] = self.sizes();
+        Cost { flops: 2.0 * (b * i * o) as f64, bytes: 4.0 * (b * i + i * o + b * o) as f64 }
+    }
+}
+
+const SOURCE: &str = include_str!("../../shaders/dense.wgsl");
+
+fn x_len(d: &[u32]) -> usize {
+    let [b, i, _] = DenseDims::of(d).sizes();
+    b * i
+}
+fn y_len(d: &[u32]) -> usize {
+    let [b, _, o] = DenseDims::of(d).sizes();
+    b * o
+}
+fn weight_len(d: &[u32]) -> usize {
+    let [_, i, o] = DenseDims::of(d).sizes();
+    i * o
+}
+fn bias_len(d: &[u32]) -> usize {
+    DenseDims::of(d).out_n as usize
+}
+fn partial_len(d: &[u32]) -> usize {
+    y_len(d) * DenseDims::of(d).splits as usize
+}
+
+fn cases() -> Vec<Vec<u32>> {
+    [
+        DenseDims::new(1, 4, 4, false),
+        DenseDims::new(3, 20, 12, true),
+        DenseDims::new(9, 516, 20, false),
+        DenseDims::new(64, 128, 4, false),
+        DenseDims::new(6, 12_544, 128, true),
+        DenseDims::new(65, 260, 8, true),
+    ]
+    .iter()
+    .map(Dims::words)
+    .collect()
+}
+
+/// The op's kernels.
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        key: "dense.forward",
+        formula: "partial[s,b,j] = sum over the inputs i of split s of x[b,i] * weight[i,j]",
+        file: "dense.wgsl",
+        source: SOURCE,
+        shared: &[INDEX_WGSL],
+        entry: "forward",
+        dims: DenseDims::FIELDS,
+        step: false,
+        bindings: &[Binding::read("x", x_len), Binding::read("weight", weight_len), Binding::write("partial", partial_len)],
+        grid: |d| {
+            let d = DenseDims::of(d);
+            grid(((d.out_n / 4).div_ceil(2) * d.batch.div_ceil(8) * d.splits) as usize)
+        },
+        cost: |d| DenseDims::of(d).cost(),
+        twin: crate::twin!(forward),
+        bound: Bound::Twin(|d| f64::from(DenseDims::of(d).per_split) + 1.0),
+        cases,
+        input: random_input,
+    },
+    Kernel {
+        key: "dense.reduce",
+        formula: "y[b,j] = relu?(bias[j] + sum_s partial[s,b,j])",
+        file: "dense.wgsl",
+        source: SOURCE,
+        shared: &[INDEX_WGSL],
+        entry: "reduce",
+        dims: DenseDims::FIELDS,
+        step: false,
+        bindings: &[Binding::read("sums", partial_len), Binding::read("bias", bias_len), Binding::write("y", y_len)],
+        grid: |d| grid(y_len(d) / 4),
+        cost: |d| Cost { flops: partial_len(d) as f64, bytes: 4.0 * (partial_len(d) + y_len(d)) as f64 },
+        twin: crate::twin!(reduce),
+        bound: Bound::Twin(|d| f64::from(DenseDims::of(d).splits) + 1.0),
+        cases,
+        input: random_input,
+    },
+    Kernel {
+        key: "dense.backward_input",
+        formula: "dx[b,i] = sum_j dy[b,j] * weight[i,j]",
+        file: "dense.wgsl",
+        source: SOURCE,
+        shared: &[INDEX_WGSL],
+        entry: "backward_input",
+        dims: DenseDims::FIELDS,
+        step: false,
+        bindings: &[Binding::read("dy", y_len), Binding::read("weight", weight_len), Binding::write("dx", x_len)],
+        grid: |d| {
+            let d = DenseDims::of(d);
+            grid((d.in_n / 4 * d.batch.div_ceil(8)) as usize)
+        },
+        cost: |d| DenseDims::of(d).cost(),
+        twin: crate::twin!(backward_input),
+        bound: Bound::Twin(|d| f64::from(DenseDims::of(d).out_n) + 1.0),
+        cases,
+        input: random_input,
+    },
+    Kernel {
+        key: "dense.backward_weight",
+        formula: "dweight[i,j] = sum_b x[b,i] * dy[b,j]; dbias[j] = sum_b dy[b,j]",
+        file: "dense.wgsl",
+        source: SOURCE,
+        shared: &[INDEX_WGSL],
+        entry: "backward_weight",
+        dims: DenseDims::FIELDS,
+        step: false,
+        bindings: &[
+            Binding::read("x", x_len),
+            Binding::read("grad", y_len),
+            Binding::write("dweight", weight_len),
+            Binding::write("dbias", bias_len),
+        ],
+        grid: |d| {
+            let d = DenseDims::of(d);
+            grid((d.in_n / 4 * (d.out_n / 4).div_ceil(2)) as usize)
+        },
+        cost: |d| DenseDims::of(d).cost(),
+        twin: crate::twin!(backward_weight),
+        bound: Bound::Twin(|d| f64::from(DenseDims::of(d).batch) + 1.0),
+        cases,
+        input: random_input,
+    },
+];
+
+/// Inputs that one task of the backward passes takes.
+const CHUNK: usize = 256;
+
+fn forward<T: Real>(call: &mut Call<T>) {
+    let d: DenseDims = call.dims();
+    let [b, i, o] = d.sizes();
+    let (x, weight) = (call.read(0), call.read(1));
+    let per = d.per_split as usize;
+    call.writes[0].f_mut()[..partial_len(call.dims)].par_chunks_mut(b * o).enumerate().for_each(|(s, partial)| {
+        let (from, to) = (s * per, ((s + 1) * per).min(i));
+        let rows = Mat { data: &x[from..], rows: b, cols: to - from, row_stride: i, col_stride: 1 };
+        matmul(partial, false, rows, Mat::new(&weight[from * o..to * o], to - from, o));
+    });
+}
+
+fn reduce<T: Real>(call: &mut Call<T>) {
+    let d: DenseDims = call.dims();
+    let (sums, bias) = (call.read(0), call.read(1));
+    let n = y_len(call.dims);
+    for (k, y) in call.writes[0].f_mut()[..n].iter_mut().enumerate() {
+        let z = (0..d.splits as usize).fold(T::zero(), |sum, s| sum + sums[s * n + k]) + bias[k % d.out_n as usize];
+        // A comparison instead of max(): relu(NaN) must stay NaN.
+        *y = if d.relu != 0 && z < T::zero() { T::zero() } else { z };
+    }
+}
+
+fn backward_input<T: Real>(call: &mut Call<T>) {
+    let d: DenseDims = call.dims();
+    let [b, i, o] = d.sizes();
+    let (dy, weight) = (call.read(0), call.read(1));
+    let rows = Mat::new(dy, b, o);
+    // A few pictures per task: their rows of dx are contiguous.
+    const PICTURES: usize = 16;
+    call.writes[0].f_mut()[..b * i].par_chunks_mut(PICTURES * i).enumerate().for_each(|(n, dx)| {
+        let count = dx.len() / i;
+        let some = Mat { data: &rows.data[n * PICTURES * o..], rows: count, ..rows };
+        matmul(dx, false, some, Mat::new(weight, i, o).t());
+    });
+}
+
+fn backward_weight<T: Real>(call: &mut Call<T>) {
+    let d: DenseDims = call.dims();
+    let [b, i, o] = d.sizes();
+    let (x, dy) = (call.read(0), call.read(1));
+    let [dweight, dbias] = call.writes else { panic!("backward_weight writes two buffers") };
+    dweight.f_mut()[..i * o].par_chunks_mut(CHUNK * o).enumerate().for_each(|(n, dweight)| {
+        let count = dweight.len() / o;
+        let columns = Mat { data: &x[n * CHUNK..], rows: count, cols: b, row_stride: 1, col_stride: i };
+        matmul(dweight, false, columns, Mat::new(dy, b, o));
+    });
+    for (j, db) in dbias.f_mut()[..o].iter_mut().enumerate() {
+        *db = (0..b).fold(T::zero(), |sum, n| sum + dy[n * o + j]);
+    }
+}

@@ -1,0 +1,114 @@
+//! A batch out of the resident pictures, rescaled: `shaders/gather.wgsl`.
+//!
+//! The data set stays on the device as bytes; a set too large for one binding lies in several chunks, each gathered by a
+//! dispatch of its own that leaves the other chunks' rows alone.
+
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid};
+
+crate::dims! {
+    /// Sizes of one gather.
+    pub struct GatherDims {
+        /// Pictures in the batch.
+        batch,
+        /// Pixels of one picture.
+        pixels,
+        /// Pictures in `order`.
+        pictures,
+        /// The chunk's first picture.
+        chunk_first,
+        /// Pictures in the chunk.
+        chunk_len,
+    }
+}
+
+/// fl32(1/255), by which Keras multiplies; dividing by 255 gives another float for 126 of the 256 bytes.
+pub const RESCALE: f32 = 1.0 / 255.0;
+
+/// u32 words of one picture of `pixels` RGB pixels: 4 pixels to 3 words, the last group padded.
+pub fn words_per_picture(pixels: usize) -> usize {
+    pixels.div_ceil(4) * 3
+}
+
+/// Packs RGB bytes of whole pictures into the words of a chunk.
+pub fn pack(pixels: &[u8], pixels_per_picture: usize) -> Vec<u32> {
+    let mut words = Vec::with_capacity(pixels.len().div_ceil(4));
+    for picture in pixels.chunks_exact(pixels_per_picture * 3) {
+        let start = words.len();
+        for group in picture.chunks(4) {
+            let mut bytes = [0; 4];
+            bytes[..group.len()].copy_from_slice(group);
+            words.push(u32::from_le_bytes(bytes));
+        }
+        words.resize(start + words_per_picture(pixels_per_picture), 0);
+    }
+    words
+}
+
+fn images_len(d: &[u32]) -> usize {
+    let d = GatherDims::of(d);
+    d.chunk_len as usize * words_per_picture(d.pixels as usize)
+}
+fn order_len(d: &[u32]) -> usize {
+    GatherDims::of(d).pictures as usize
+}
+fn x_len(d: &[u32]) -> usize {
+    let d = GatherDims::of(d);
+    (d.batch * d.pixels * 4) as usize
+}
+
+/// The op's kernel.
+pub const KERNELS: &[Kernel] = &[Kernel {
+    key: "gather.forward",
+    formula: "x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+b], times fl32(1/255), if that picture lies in this chunk",
+    file: "gather.wgsl",
+    source: include_str!("../../shaders/gather.wgsl"),
+    shared: &[INDEX_WGSL, STEP_WGSL],
+    entry: "forward",
+    dims: GatherDims::FIELDS,
+    step: true,
+    bindings: &[
+        Binding::read("images", images_len).words(),
+        Binding::read("order", order_len).words(),
+        Binding::write("x", x_len).updated(),
+    ],
+    grid: |d| {
+        let d = GatherDims::of(d);
+        grid((d.batch * d.pixels.div_ceil(4)) as usize)
+    },
+    cost: |d| Cost { flops: x_len(d) as f64, bytes: x_len(d) as f64 * 4.75 },
+    twin: crate::twin!(forward),
+    bound: Bound::Twin(|_| 0.0),
+    cases: || {
+        [[1, 1, 1, 0, 1], [3, 15, 9, 0, 4], [2, 6, 9, 3, 6], [5, 25, 9, 2, 3], [2, 128 * 128, 6, 0, 6]]
+            .map(|[batch, pixels, pictures, chunk_first, chunk_len]| {
+                GatherDims { batch, pixels, pictures, chunk_first, chunk_len }.words()
+            })
+            .to_vec()
+    },
+    input: |d, name, seed| {
+        let pictures = GatherDims::of(d).pictures;
+        let shuffled = || crate::rng::permutation(seed, crate::rng::Stream::Shuffle(0), pictures as usize);
+        (name == "order").then(|| Values::U(shuffled()))
+    },
+}];
+
+fn forward<T: Real>(call: &mut Call<T>) {
+    let d: GatherDims = call.dims();
+    let (images, order) = (call.reads[0].u(), call.reads[1].u());
+    let (first, pixels) = (call.step.first as usize, d.pixels as usize);
+    let words = words_per_picture(pixels);
+    for (b, x) in call.writes[0].f_mut()[..x_len(call.dims)].chunks_exact_mut(pixels * 4).enumerate() {
+        let picture = order[(first + b).min(d.pictures as usize - 1)].wrapping_sub(d.chunk_first);
+        if picture >= d.chunk_len {
+            continue;
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(&images[picture as usize * words..][..words]);
+        for (pixel, rgb) in x.chunks_exact_mut(4).zip(bytes.chunks_exact(3)) {
+            for (to, &byte) in pixel.iter_mut().zip(rgb) {
+                // In f32 for every T, as Keras's iterator does it before any cast.
+                *to = T::of(f64::from(f32::from(byte) * RESCALE));
+            }
+            pixel[3] = T::zero();
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! 2x2 max-pooling of stride 2, valid (Keras `MaxPooling2D((2, 2))`): `shaders/maxpool2x2.wgsl`.
+//!
+//! `y = max of the window`; the gradient goes to the first maximum in row-major order, as TensorFlow routes it on every one of
+//! its CPU paths. `argmax` keeps that place, 0..=3, a byte per channel.
+
+use super::conv2d_relu_maxpool2x2::codes;
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
+use rayon::prelude::*;
+
+crate::dims! {
+    /// Sizes of one pooling.
+    pub struct MaxPoolDims {
+        /// Pictures.
+        batch,
+        /// Input height.
+        in_h,
+        /// Input width.
+        in_w,
+        /// Channels, a multiple of 4.
+        c,
+    }
+}
+
+impl MaxPoolDims {
+    fn in_len(&self) -> usize {
+        (self.batch * self.in_h * self.in_w * self.c) as usize
+    }
+    fn out_len(&self) -> usize {
+        (self.batch * (self.in_h / 2) * (self.in_w / 2) * self.c) as usize
+    }
+}
+
+const SOURCE: &str = include_str!("../../shaders/maxpool2x2.wgsl");
+
+fn in_len(d: &[u32]) -> usize {
+    MaxPoolDims::of(d).in_len()
+}
+fn out_len(d: &[u32]) -> usize {
+    MaxPoolDims::of(d).out_len()
+}
+fn argmax_len(d: &[u32]) -> usize {
+    MaxPoolDims::of(d).out_len() / 4
+}
+
+fn cases() -> Vec<Vec<u32>> {
+    [[1, 2, 2, 4], [1, 3, 5, 4], [2, 9, 7, 12], [1, 126, 126, 16], [1, 61, 61, 32], [3, 28, 28, 64]]
+        .map(|[batch, in_h, in_w, c]| MaxPoolDims { batch, in_h, in_w, c }.words())
+        .to_vec()
+}
+
+fn cost(d: &[u32]) -> Cost {
+    let d = MaxPoolDims::of(d);
+    Cost { flops: 0.0, bytes: (4 * (d.in_len() + d.out_len()) + d.out_len()) as f64 }
+}
+
+/// The op's kernels.
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        key: "maxpool2x2.forward",
+        formula: "y[n,py,px,c] = max of x[n, 2py..2py+2, 2px..2px+2, c]; argmax = the first maximum's place in row-major order",
+        file: "maxpool2x2.wgsl",
+        source: SOURCE,
+        shared: &[INDEX_WGSL],
+        entry: "forward",
+        dims: MaxPoolDims::FIELDS,
+        step: false,
+        bindings: &[Binding::read("x", in_len), Binding::write("y", out_len), Binding::write("argmax", argmax_len).words()],
+        grid: |d| grid(MaxPoolDims::of(d).out_len() / 4),
+        cost,
+        twin: crate::twin!(forward),
+        bound: Bound::Twin(|_| 0.0),
+        cases,
+        input: random_input,
+    },
+    Kernel {
+        key: "maxpool2x2.backward",
+        formula: "dx[n,y,x,c] = dy of its window where argmax points at (y,x), else 0",
+        file: "maxpool2x2.wgsl",
+        source: SOURCE,
+        shared: &[INDEX_WGSL],
+        entry: "backward",
+        dims: MaxPoolDims::FIELDS,
+        step: false,
+        bindings: &[Binding::read("dy", out_len), Binding::read("taken", argmax_len).words(), Binding::write("dx", in_len)],
+        grid: |d| grid(MaxPoolDims::of(d).in_len() / 4),
+        cost,
+        twin: crate::twin!(backward),
+        bound: Bound::Twin(|_| 0.0),
+        cases,
+        input: |d, name, seed| (name == "taken").then(|| codes(argmax_len(d), seed)),
+    },
+];
+
+/// Pools two rows of pixels of `c` channels into one row of windows and their codes.
+pub(super) fn pool_row<T: Real>(upper: &[T], lower: &[T], c: usize, y: &mut [T], argmax: &mut [u32]) {
+    for (px, (y, argmax)) in y.chunks_exact_mut(c).zip(argmax.chunks_exact_mut(c / 4)).enumerate() {
+        let left = 2 * px * c;
+        for (ch, out) in y.iter_mut().enumerate() {
+            let window = [upper[left + ch], upper[left + c + ch], lower[left + ch], lower[left + c + ch]];
+            let mut best = 0;
+            for place in 1..4 {
+                if window[place] > window[best] {
+                    best = place;
+                }
+            }
+            *out = window[best];
+            let byte = 8 * (ch % 4);
+            argmax[ch / 4] = argmax[ch / 4] & !(0xff << byte) | (best as u32) << byte;
+        }
+    }
+}
+
+/// Writes `dx` (full size) from a value per pooled element, `value(i)`, routed by the codes; zero elsewhere.
+pub(super) fn route<T: Real>(
+    [in_h, in_w]: [usize; 2],
+    [pool_h, pool_w]: [usize; 2],
+    c: usize,
+    argmax: &[u32],
+    dx: &mut [T],
+    value: impl Fn(usize) -> T + Sync,
+) {
+    dx.par_chunks_mut(in_h * in_w * c).enumerate().for_each(|(n, dx)| {
+        dx.fill(T::zero());
+        for window in 0..pool_h * pool_w {
+            let (py, px) = (window / pool_w, window % pool_w);
+            for ch in 0..c {
+                let i = (n * pool_h * pool_w + window) * c + ch;
+                let place = (argmax[i / 4] >> (8 * (i % 4)) & 3) as usize;
+                dx[((2 * py + place / 2) * in_w + 2 * px + place % 2) * c + ch] = value(i);
+            }
+        }
+    });
+}
+
+fn forward<T: Real>(call: &mut Call<T>) {
+    let d: MaxPoolDims = call.dims();
+    let x = call.read(0);
+    let (in_h, in_w, c) = (d.in_h as usize, d.in_w as usize, d.c as usize);
+    let (pool_h, windows) = (in_h / 2, in_w / 2 * c);
+    let row = in_w * c;
+    let [y, argmax] = call.writes else { panic!("forward writes two buffers") };
+    y.f_mut()[..d.out_len()]
+        .par_chunks_mut(windows)
+        .zip(argmax.u_mut()[..d.out_len() / 4].par_chunks_mut(windows / 4))
+        .enumerate()
+        .for_each(|(i, (y, argmax))| {
+            let from = (i / pool_h * in_h + i % pool_h * 2) * row;
+            pool_row(&x[from..from + row], &x[from + row..from + 2 * row], c, y, argmax);
+        });
+}
+
+fn backward<T: Real>(call: &mut Call<T>) {
+    let d: MaxPoolDims = call.dims();
+    let (dy, argmax) = (call.read(0), call.reads[1].u());
+    let size = [d.in_h as usize, d.in_w as usize];
+    let dx = &mut call.writes[0].f_mut()[..d.in_len()];
+    route(size, size.map(|n| n / 2), d.c as usize, argmax, dx, |i| dy[i]);
+}

@@ -1,0 +1,30 @@
+//! One op is two files with one stem: `shaders/conv2d.wgsl` and `src/ops/conv2d.rs`, which holds the dims, the CPU twin and
+//! the op's [`Kernel`](crate::kernel::Kernel) entries. The twins take another way than the shaders (im2col and `gemm`, rayon
+//! over pictures), so that both are unlikely to be wrong in the same way.
+
+pub mod adam;
+pub mod batch_mean;
+pub mod collect;
+pub mod conv2d;
+pub mod conv2d_relu_maxpool2x2;
+pub mod dense;
+pub mod dropout;
+pub mod gather;
+mod gemm;
+pub mod gradcam;
+pub mod maxpool2x2;
+pub mod relu;
+pub mod resize;
+pub mod score;
+pub mod sigmoid_bce;
+pub mod softmax_ce;
+
+pub use gather::RESCALE;
+
+/// Channels and widths are padded with zeros to this multiple, so that every kernel loads and stores `vec4`.
+pub const LANES: usize = 4;
+
+/// The padded size of a channel or unit count.
+pub fn padded(n: usize) -> usize {
+    n.next_multiple_of(LANES)
+}

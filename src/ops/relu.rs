@@ -1,0 +1,46 @@
+//! The relu's gradient, `dx = dy (y > 0)`, 0 at exactly 0 as in TensorFlow: `shaders/relu.wgsl`.
+
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
+
+crate::dims! {
+    /// A flat tensor.
+    pub struct FlatDims {
+        /// Elements, a multiple of 4.
+        len,
+    }
+}
+
+pub(super) fn len(d: &[u32]) -> usize {
+    FlatDims::of(d).len as usize
+}
+
+pub(super) fn cases() -> Vec<Vec<u32>> {
+    [4, 260, 1028].map(|len| FlatDims { len }.words()).to_vec()
+}
+
+/// The op's kernel.
+pub const KERNELS: &[Kernel] = &[Kernel {
+    key: "relu.backward",
+    formula: "dx = dy where y > 0, else 0",
+    file: "relu.wgsl",
+    source: include_str!("../../shaders/relu.wgsl"),
+    shared: &[INDEX_WGSL],
+    entry: "backward",
+    dims: FlatDims::FIELDS,
+    step: false,
+    bindings: &[Binding::read("dy", len), Binding::read("y", len), Binding::write("dx", len)],
+    grid: |d| grid(len(d) / 4),
+    cost: |d| Cost { flops: 0.0, bytes: 12.0 * len(d) as f64 },
+    twin: crate::twin!(backward),
+    bound: Bound::Twin(|_| 0.0),
+    cases,
+    input: random_input,
+}];
+
+fn backward<T: Real>(call: &mut Call<T>) {
+    let n = len(call.dims);
+    let (dy, y) = (call.read(0), call.read(1));
+    for (i, dx) in call.writes[0].f_mut()[..n].iter_mut().enumerate() {
+        *dx = if y[i] > T::zero() { dy[i] } else { T::zero() };
+    }
+}

@@ -1,0 +1,139 @@
+//! The softmax head with categorical cross-entropy from the logits: `shaders/softmax_ce.wgsl`.
+//!
+//! Stable: the row's maximum m is subtracted. `loss = log(sum_j exp(z_j - m)) - (z_t - m)`, `dloss/dz = (softmax(z) -
+//! onehot(t)) / batch`, a hit is `argmax z == t` (first maximum). Matches Keras's fused `categorical_crossentropy`.
+
+use super::sigmoid_bce::LOG1P_WGSL;
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid};
+use crate::rng;
+
+crate::dims! {
+    /// Sizes of one batch of logits.
+    pub struct SoftmaxDims {
+        /// Pictures in the batch.
+        batch,
+        /// Classes.
+        classes,
+        /// Floats per row of logits: classes padded to a multiple of 4.
+        stride,
+        /// Pictures in `order`.
+        pictures,
+        /// Pictures in `labels`.
+        images,
+    }
+}
+
+fn rows(d: &[u32]) -> usize {
+    let d = SoftmaxDims::of(d);
+    (d.batch * d.stride) as usize
+}
+fn batch(d: &[u32]) -> usize {
+    SoftmaxDims::of(d).batch as usize
+}
+
+/// Index of the first maximum.
+pub fn argmax<T: Real>(row: &[T]) -> usize {
+    (1..row.len()).fold(0, |best, j| if row[j] > row[best] { j } else { best })
+}
+
+/// softmax of a row, with its maximum subtracted.
+pub fn softmax<T: Real>(row: &[T]) -> Vec<T> {
+    let m = row[argmax(row)];
+    let e: Vec<T> = row.iter().map(|&z| (z - m).exp()).collect();
+    let sum: T = e.iter().copied().sum();
+    e.into_iter().map(|v| v / sum).collect()
+}
+
+/// The op's kernel.
+pub const KERNELS: &[Kernel] = &[Kernel {
+    key: "softmax_ce.forward",
+    formula: "loss = log(sum_j exp(z_j - m)) - (z_t - m), m = max z; p = softmax(z); dlogits = (p - onehot(t)) / batch; correct = (argmax z == t)",
+    file: "softmax_ce.wgsl",
+    source: include_str!("../../shaders/softmax_ce.wgsl"),
+    shared: &[INDEX_WGSL, STEP_WGSL, LOG1P_WGSL],
+    entry: "forward",
+    dims: SoftmaxDims::FIELDS,
+    step: true,
+    bindings: &[
+        Binding::read("logits", rows),
+        Binding::read("order", |d| SoftmaxDims::of(d).pictures as usize).words(),
+        Binding::read("labels", |d| SoftmaxDims::of(d).images as usize).words(),
+        Binding::write("probs", rows),
+        Binding::write("loss", batch),
+        Binding::write("correct", batch),
+        Binding::write("dlogits", rows),
+    ],
+    grid: |d| grid(batch(d)),
+    cost: |d| Cost { flops: 30.0 * rows(d) as f64, bytes: 12.0 * rows(d) as f64 },
+    twin: crate::twin!(forward),
+    bound: Bound::Own(bound),
+    cases: || {
+        [[1, 2, 4, 3, 3], [7, 3, 4, 12, 15], [65, 6, 8, 80, 70], [3, 4, 4, 9, 9]]
+            .map(|[batch, classes, stride, pictures, images]| SoftmaxDims { batch, classes, stride, pictures, images }.words())
+            .to_vec()
+    },
+    input: |d, name, seed| {
+        let s = SoftmaxDims::of(d);
+        match name {
+            // Rows from undecided to certain; equal logits among them.
+            "logits" => Some(Values::F(
+                (0..rows(d) as u32)
+                    .map(|i| {
+                        let u = rng::unit(rng::hash3(seed, 5, i)) * 2.0 - 1.0;
+                        if i / s.stride % 5 == 4 { 1.5 } else { u * 30f32.powf(rng::unit(rng::hash3(seed, 6, i / s.stride))) }
+                    })
+                    .collect(),
+            )),
+            "order" => Some(Values::U((0..s.pictures).map(|i| rng::hash3(seed, 1, i) % s.images).collect())),
+            "labels" => Some(Values::U((0..s.images).map(|i| rng::hash3(seed, 2, i) % s.classes).collect())),
+            _ => None,
+        }
+    },
+}];
+
+fn forward<T: Real>(call: &mut Call<T>) {
+    let d: SoftmaxDims = call.dims();
+    let (logits, order, labels) = (call.read(0), call.reads[1].u(), call.reads[2].u());
+    let first = call.step.first as usize;
+    let (stride, classes) = (d.stride as usize, d.classes as usize);
+    let [probs, loss, correct, dlogits] = call.writes else { panic!("softmax_ce.forward writes four buffers") };
+    for b in 0..d.batch as usize {
+        let row = &logits[b * stride..][..classes];
+        let label = labels[order[(first + b).min(d.pictures as usize - 1)] as usize] as usize;
+        let top = argmax(row);
+        let rest: T = row.iter().enumerate().filter(|(j, _)| *j != top).map(|(_, &z)| (z - row[top]).exp()).sum();
+        loss.f_mut()[b] = rest.ln_1p() + (row[top] - row[label]);
+        correct.f_mut()[b] = if top == label { T::one() } else { T::zero() };
+        let p = softmax(row);
+        for j in 0..stride {
+            let (value, hot) = (p.get(j).copied().unwrap_or_default(), if j == label { T::one() } else { T::zero() });
+            probs.f_mut()[b * stride + j] = value;
+            dlogits.f_mut()[b * stride + j] = (value - hot) / T::of(f64::from(d.batch));
+        }
+    }
+}
+
+/// WGSL allows exp 3 + 2|x| ulp, log an absolute error of 2^-21 or 3 ulp, a quotient 2.5 ulp.
+fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
+    let d: SoftmaxDims = call.dims();
+    let (logits, order, labels) = (call.read(0), call.reads[1].u(), call.reads[2].u());
+    let (stride, classes) = (d.stride as usize, d.classes as usize);
+    let ulp = 2f64.powi(-23);
+    let mut bounds = vec![vec![0.0; rows(call.dims)], vec![], vec![0.0; batch(call.dims)], vec![0.0; rows(call.dims)]];
+    for b in 0..d.batch as usize {
+        let row = &logits[b * stride..][..classes];
+        let label = labels[order[(call.step.first as usize + b).min(d.pictures as usize - 1)] as usize] as usize;
+        let top = row[argmax(row)];
+        let range = row.iter().fold(0.0f64, |r, &z| r.max(top - z));
+        let rest: f64 = row.iter().map(|&z| (z - top).exp()).sum::<f64>() - 1.0;
+        let exp_ulps = 5.0 + 2.0 * range + classes as f64;
+        let loss = rest.ln_1p() + top - row[label];
+        let log = if rest <= 1.0 { 0.0 } else { 2f64.powi(-21) };
+        bounds[1].push(log + ulp * (exp_ulps * rest.min(1.0) + 4.0 * loss));
+        for (j, p) in softmax(row).into_iter().enumerate() {
+            bounds[0][b * stride + j] = ulp * (exp_ulps + 4.0) * p + f64::from(f32::MIN_POSITIVE);
+            bounds[3][b * stride + j] = (ulp * ((exp_ulps + 4.0) * p + 1.0) + f64::from(f32::MIN_POSITIVE)) / f64::from(d.batch);
+        }
+    }
+    bounds
+}

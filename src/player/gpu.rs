@@ -1,0 +1,399 @@
+//! The GPU player: the registry's WGSL through wgpu, many steps in one submit, nothing read back in between.
+
+use super::{AdapterFacts, Player};
+use crate::kernel::{Access, Kernel, Step, StepUniform};
+use crate::plan::{PlanId, Program};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// One adapter of this machine.
+pub struct Adapter {
+    inner: wgpu::Adapter,
+    facts: AdapterFacts,
+}
+
+impl Adapter {
+    /// Every adapter of the primary backends (Vulkan, Metal, DX12).
+    pub(super) fn all() -> Vec<Self> {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = wgpu::Backends::PRIMARY;
+        // Set, not inherited from the build: debug builds would turn on validation layers and change timings.
+        descriptor.flags = wgpu::InstanceFlags::empty().with_env();
+        let instance = wgpu::Instance::new(descriptor);
+        let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+        found.into_iter().enumerate().map(|(index, inner)| Self { facts: facts(index, &inner), inner }).collect()
+    }
+
+    /// What matters about it.
+    pub fn facts(&self) -> &AdapterFacts {
+        &self.facts
+    }
+
+    /// Largest tensor in bytes that a kernel can bind.
+    pub fn max_tensor_bytes(&self) -> u64 {
+        self.facts.max_storage_binding.min(self.facts.max_buffer)
+    }
+}
+
+fn facts(index: usize, adapter: &wgpu::Adapter) -> AdapterFacts {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let named = [
+        (wgpu::Features::SHADER_F16, "f16"),
+        (wgpu::Features::SUBGROUP, "subgroups"),
+        (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
+        (wgpu::Features::PIPELINE_CACHE, "pipeline-cache"),
+        (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative-matrix"),
+    ];
+    AdapterFacts {
+        index,
+        name: info.name,
+        backend: format!("{:?}", info.backend),
+        kind: format!("{:?}", info.device_type),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        software: info.device_type == wgpu::DeviceType::Cpu,
+        features: named.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect(),
+        max_storage_binding: limits.max_storage_buffer_binding_size,
+        max_buffer: limits.max_buffer_size,
+        workgroup_memory: limits.max_compute_workgroup_storage_size,
+        workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+        subgroup: [info.subgroup_min_size, info.subgroup_max_size],
+    }
+}
+
+/// Distance between two steps in the step uniform: WebGPU's largest offset alignment.
+const STEP_STRIDE: u64 = 256;
+/// Most steps in one submit.
+const MAX_STEPS: usize = 64;
+/// Bytes per upload: the staging memory stays this small.
+const UPLOAD: usize = 16 << 20;
+
+struct Prepared {
+    label: String,
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    stepped: bool,
+    grid: [u32; 3],
+}
+
+/// Plays a program on an adapter.
+pub struct GpuPlayer {
+    name: String,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    program: Program,
+    buffers: Vec<wgpu::Buffer>,
+    steps: wgpu::Buffer,
+    plans: Vec<Vec<Prepared>>,
+    max_tensor_bytes: u64,
+    fault: Arc<Mutex<Option<String>>>,
+}
+
+impl GpuPlayer {
+    /// Opens the adapter, allocates the program's tensors (zeroed) and compiles its kernels.
+    ///
+    /// # Errors
+    /// A tensor larger than the adapter can bind, no memory, or a driver that refuses a shader.
+    pub fn new(adapter: &Adapter, program: Program) -> Result<Self> {
+        let name = adapter.facts.name.clone();
+        let max_tensor_bytes = adapter.max_tensor_bytes();
+        for tensor in &program.tensors {
+            let bytes = 4 * tensor.len as u64;
+            ensure!(
+                bytes <= max_tensor_bytes,
+                "{} needs {bytes} bytes and {name} binds at most {max_tensor_bytes}: take a smaller --batch-size",
+                tensor.name
+            );
+        }
+        let limits = adapter.inner.limits();
+        // WebGPU's defaults, but for the sizes of buffers.
+        let required_limits = wgpu::Limits {
+            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+            max_buffer_size: limits.max_buffer_size,
+            ..wgpu::Limits::default()
+        };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("wgradcam"),
+            required_limits,
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.inner.request_device(&descriptor))
+            .with_context(|| format!("{name} gave no device; try another --device"))?;
+        let fault = Arc::new(Mutex::new(None));
+        let note = |fault: &Arc<Mutex<Option<String>>>| {
+            let fault = Arc::clone(fault);
+            move |text: String| {
+                // The first fault is the cause; what follows it is noise.
+                if let Ok(mut slot) = fault.lock() {
+                    slot.get_or_insert(text);
+                }
+            }
+        };
+        let uncaptured = note(&fault);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured(error.to_string())));
+        let lost = note(&fault);
+        device.set_device_lost_callback(move |reason, text| {
+            // Our own drop of the device is no fault.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                lost(format!("the device was lost ({reason:?}): {text}"));
+            }
+        });
+        let mut player = Self {
+            name,
+            steps: step_buffer(&device),
+            device,
+            queue,
+            buffers: Vec::new(),
+            plans: Vec::new(),
+            program,
+            max_tensor_bytes,
+            fault,
+        };
+        player.prepare()?;
+        Ok(player)
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        self.buffers = self
+            .program
+            .tensors
+            .iter()
+            .map(|t| {
+                // A binding may not be empty.
+                let size = 4 * t.len.max(4) as u64;
+                self.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some(&t.name),
+                    size,
+                    usage,
+                    mapped_at_creation: false,
+                })
+            })
+            .collect();
+        if let Some(error) = pollster::block_on(memory.pop()) {
+            bail!(
+                "{} has no memory for the {} MiB that this run needs: take a smaller --batch-size ({error})",
+                self.name,
+                self.program.bytes() >> 20
+            );
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let mut pipelines: HashMap<&'static str, (wgpu::BindGroupLayout, wgpu::ComputePipeline)> = HashMap::new();
+        let plans = self
+            .program
+            .plans
+            .iter()
+            .map(|plan| {
+                plan.dispatches
+                    .iter()
+                    .map(|d| {
+                        let (layout, pipeline) = pipelines.entry(d.kernel.key).or_insert_with(|| compile(&self.device, d.kernel));
+                        let dims = uniform(&self.device, &self.queue, &d.label, bytemuck::cast_slice(&d.dims));
+                        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: dims.as_entire_binding() }];
+                        if d.kernel.step {
+                            entries.push(wgpu::BindGroupEntry {
+                                binding: 1,
+                                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                                    buffer: &self.steps,
+                                    offset: 0,
+                                    size: std::num::NonZeroU64::new(size_of::<StepUniform>() as u64),
+                                }),
+                            });
+                        }
+                        for (binding, id) in (d.kernel.first_binding()..).zip(&d.buffers) {
+                            entries.push(wgpu::BindGroupEntry { binding, resource: self.buffers[id.0].as_entire_binding() });
+                        }
+                        let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                            label: Some(&d.label),
+                            layout,
+                            entries: &entries,
+                        });
+                        Prepared {
+                            label: d.label.clone(),
+                            pipeline: pipeline.clone(),
+                            bind_group,
+                            stepped: d.kernel.step,
+                            grid: (d.kernel.grid)(&d.dims),
+                        }
+                    })
+                    .collect()
+            })
+            .collect();
+        self.plans = plans;
+        match pollster::block_on(scope.pop()) {
+            Some(error) => {
+                Err(anyhow!("{error}")).with_context(|| format!("{} refused a kernel; `wgradcam verify` tells which", self.name))
+            }
+            None => self.check(),
+        }
+    }
+
+    /// Fails with the first fault that the driver reported.
+    fn check(&self) -> Result<()> {
+        let fault = self.fault.lock().map_err(|_| anyhow!("the fault slot is poisoned"))?;
+        match &*fault {
+            Some(text) => bail!("{} failed: {text}", self.name),
+            None => Ok(()),
+        }
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.device.poll(wgpu::PollType::wait_indefinitely()).with_context(|| format!("{} did not finish", self.name))?;
+        self.check()
+    }
+
+    fn buffer(&self, tensor: &str, values: usize) -> Result<&wgpu::Buffer> {
+        let id = self.program.find(tensor).with_context(|| format!("the program has no tensor {tensor}"))?;
+        let len = self.program.tensors[id.0].len;
+        ensure!(values <= len, "{tensor} holds {len} values, not {values}");
+        Ok(&self.buffers[id.0])
+    }
+
+    fn upload(&self, tensor: &str, words: &[u8]) -> Result<()> {
+        let buffer = self.buffer(tensor, words.len() / 4)?;
+        for (i, part) in words.chunks(UPLOAD).enumerate() {
+            self.queue.write_buffer(buffer, (i * UPLOAD) as u64, part);
+            if words.len() > UPLOAD {
+                // Let go of the staging memory before the next part.
+                self.queue.submit([]);
+                self.wait()?;
+            }
+        }
+        self.check()
+    }
+
+    /// The whole tensor's words, as they lie on the device.
+    pub fn read_bytes(&self, tensor: &str) -> Result<Vec<u8>> {
+        let id = self.program.find(tensor).with_context(|| format!("the program has no tensor {tensor}"))?;
+        let size = 4 * self.program.tensors[id.0].len as u64;
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read-back"),
+            size: size.max(4),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("read-back") });
+        encoder.copy_buffer_to_buffer(&self.buffers[id.0], 0, &staging, 0, size);
+        self.queue.submit([encoder.finish()]);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver outlives the wait below.
+            let _ = sender.send(result);
+        });
+        self.wait()?;
+        receiver.recv().context("the driver dropped a read-back")?.with_context(|| format!("reading {tensor} back"))?;
+        let bytes = staging.get_mapped_range(..).map_err(|e| anyhow!("reading {tensor} back: {e:?}"))?.to_vec();
+        Ok(bytes)
+    }
+}
+
+impl Player for GpuPlayer {
+    fn device(&self) -> String {
+        self.name.clone()
+    }
+
+    fn max_tensor_bytes(&self) -> u64 {
+        self.max_tensor_bytes
+    }
+
+    fn write(&mut self, tensor: &str, values: &[f32]) -> Result<()> {
+        self.upload(tensor, bytemuck::cast_slice(values))
+    }
+
+    fn write_words(&mut self, tensor: &str, words: &[u32]) -> Result<()> {
+        self.upload(tensor, bytemuck::cast_slice(words))
+    }
+
+    fn read(&mut self, tensor: &str) -> Result<Vec<f32>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.read_bytes(tensor)?))
+    }
+
+    fn play(&mut self, plan: PlanId, steps: &[Step]) -> Result<()> {
+        for steps in steps.chunks(MAX_STEPS) {
+            let mut words = vec![0u8; steps.len() * STEP_STRIDE as usize];
+            for (step, to) in steps.iter().zip(words.chunks_exact_mut(STEP_STRIDE as usize)) {
+                to[..size_of::<StepUniform>()].copy_from_slice(bytemuck::bytes_of(&StepUniform::from(step)));
+            }
+            self.queue.write_buffer(&self.steps, 0, &words);
+            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("steps") });
+            let mut pass =
+                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("steps"), timestamp_writes: None });
+            for i in 0..steps.len() as u32 {
+                for call in &self.plans[plan.0] {
+                    let offset = [i * STEP_STRIDE as u32];
+                    pass.push_debug_group(&call.label);
+                    pass.set_pipeline(&call.pipeline);
+                    pass.set_bind_group(0, &call.bind_group, if call.stepped { &offset } else { &[] });
+                    pass.dispatch_workgroups(call.grid[0], call.grid[1], call.grid[2]);
+                    pass.pop_debug_group();
+                }
+            }
+            drop(pass);
+            self.queue.submit([encoder.finish()]);
+            self.wait()?;
+        }
+        Ok(())
+    }
+}
+
+fn step_buffer(device: &wgpu::Device) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("steps"),
+        size: STEP_STRIDE * MAX_STEPS as u64,
+        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
+fn uniform(device: &wgpu::Device, queue: &wgpu::Queue, label: &str, bytes: &[u8]) -> wgpu::Buffer {
+    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size: bytes.len().next_multiple_of(16) as u64,
+        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    queue.write_buffer(&buffer, 0, bytes);
+    buffer
+}
+
+/// The layout that the registry states and the pipeline over it.
+fn compile(device: &wgpu::Device, kernel: &Kernel) -> (wgpu::BindGroupLayout, wgpu::ComputePipeline) {
+    let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+        count: None,
+    };
+    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, false)];
+    if kernel.step {
+        entries.push(entry(1, wgpu::BufferBindingType::Uniform, true));
+    }
+    for (i, binding) in (kernel.first_binding()..).zip(kernel.bindings) {
+        let ty = wgpu::BufferBindingType::Storage { read_only: binding.access == Access::Read };
+        entries.push(entry(i, ty, false));
+    }
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.key), entries: &entries });
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(kernel.file), source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()) };
+    // SAFETY: wgpu asks for it because the module is compiled without injected bounds and loop checks, which cost up to five
+    // times a kernel's time. The source is this crate's own registry: every index is clamped or guarded by the dims, every loop
+    // ends, no divisor is zero, and `tests/kernels.rs` runs each kernel with sentinels behind every buffer.
+    #[allow(unsafe_code)]
+    let module = unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(kernel.key),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(kernel.key),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some(kernel.entry),
+        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        cache: None,
+    });
+    (layout, pipeline)
+}

@@ -1,0 +1,429 @@
+//! Every kernel against its CPU twin: the harness behind `wgradcam verify`, `tests/kernels.rs` and `tests/faults.rs`.
+//!
+//! A case is a kernel, its dims and drawn inputs. It is judged in two tiers:
+//!
+//! * **exact**: every float is an integer of -4..=4, so that all partial sums stay below 2^24 and no order of summation rounds:
+//!   the kernel must equal its f64 twin, rounded to f32, in every element. Small integers also force ties (pool, argmax, relu
+//!   at 0). Kernels with a quotient or an exponential ([`Bound::Own`], [`INEXACT`]) get the same inputs, judged by their bound.
+//! * **bounded**: random floats of [-1, 1); `|got - twin| <= bound` in every element with the bound of [`Kernel::bound`], made
+//!   from the inputs and the number of roundings, not picked by hand.
+//!
+//! Buffers that are written start as NaN (words as a pattern), behind every buffer lie sentinels that must survive and that
+//! poison whoever reads them, and NaN equals nothing. The f32 twin is judged by the same rules as the shader.
+
+use crate::kernel::{self, Access, Binding, Bound, Buffer, Call, Elem, Kernel, Real, Step, Values};
+use crate::ops::adam::Adam;
+use crate::ops::conv2d::Conv2dDims;
+use crate::plan::{PlanId, Program};
+use crate::player::{Adapter, GpuPlayer, Player};
+use crate::rng;
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use std::time::Instant;
+
+/// Kernels with a [`Bound::Twin`] whose result is rounded even for small integers: a quotient each.
+pub const INEXACT: &[&str] = &["gradcam.weights", "batch_mean.forward"];
+
+/// Words behind every buffer.
+const SENTINEL: usize = 64;
+/// What stands there in float buffers, and what an output starts as: a NaN.
+const NAN_BITS: u32 = 0x7fc0_5e17;
+/// What stands there in word buffers, and what a word output starts as: no kernel writes it.
+const PATTERN: u32 = 0x5e17_5e17;
+/// Cases of at most this many elements are drawn [`ROUNDS`] times.
+const SMALL: usize = 20_000;
+/// Draws of a small case per tier; a large one gets a single draw.
+const ROUNDS: u32 = 3;
+
+/// One kernel's result.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Row {
+    /// The registry key.
+    pub key: String,
+    /// Shapes that were tried.
+    pub cases: usize,
+    /// Elements compared in the exact tier; 0 where the kernel has none.
+    pub exact: usize,
+    /// Elements compared in the bounded tier.
+    pub bounded: usize,
+    /// Worst error of the adapter as a share of the bound.
+    pub ratio: f64,
+    /// Worst error of the adapter.
+    pub error: f64,
+    /// Worst error of the f32 CPU path as a share of the bound.
+    pub cpu_ratio: f64,
+    /// Indices (argmax) that fell on the other side of a near tie, within the bound.
+    pub near_ties: usize,
+    /// Wall time in seconds, compilation included.
+    pub seconds: f64,
+    /// Whether every element stood the test.
+    pub passed: bool,
+    /// The first failure: case, element, what came and what should have.
+    pub failure: Option<String>,
+}
+
+/// The results of all kernels.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Name of the adapter.
+    pub adapter: String,
+    /// Its driver.
+    pub driver: String,
+    /// A row per kernel, in registry order.
+    pub rows: Vec<Row>,
+    /// Whether every row passed.
+    pub passed: bool,
+}
+
+/// Checks every kernel whose key contains `filter` on the adapter; `on_row` sees each result as it comes.
+///
+/// # Errors
+/// No kernel's key contains the filter. A kernel that fails, or that the driver refuses, is a row and no error.
+pub fn run(adapter: &Adapter, filter: Option<&str>, mut on_row: impl FnMut(&Row)) -> Result<Report> {
+    let chosen: Vec<_> = kernel::all().filter(|k| filter.is_none_or(|f| k.key.contains(f))).collect();
+    ensure!(!chosen.is_empty(), "no kernel's name contains \"{}\"", filter.unwrap_or_default());
+    let mut rows = Vec::with_capacity(chosen.len());
+    for kernel in chosen {
+        let row = check(adapter, kernel, &(kernel.cases)());
+        on_row(&row);
+        rows.push(row);
+    }
+    let facts = adapter.facts();
+    let passed = rows.iter().all(|r| r.passed);
+    Ok(Report { adapter: facts.name.clone(), driver: facts.driver.clone(), rows, passed })
+}
+
+/// Checks one kernel, of the registry or not, in these cases. Stops at the first failure.
+pub fn check(adapter: &Adapter, kernel: &'static Kernel, cases: &[Vec<u32>]) -> Row {
+    let start = Instant::now();
+    let mut row = Row { key: kernel.key.to_owned(), cases: cases.len(), ..Row::default() };
+    row.failure = judge(adapter, kernel, cases, &mut row).err().map(|e| format!("{e:#}"));
+    row.passed = row.failure.is_none();
+    row.seconds = start.elapsed().as_secs_f64();
+    row
+}
+
+/// Elements of all buffers of a case.
+pub fn elements(kernel: &Kernel, dims: &[u32]) -> usize {
+    kernel.bindings.iter().map(|b| (b.len)(dims)).sum()
+}
+
+fn judge(adapter: &Adapter, kernel: &'static Kernel, cases: &[Vec<u32>], row: &mut Row) -> Result<()> {
+    let mut gpu = Runner::new(adapter, kernel, cases)?;
+    for (i, dims) in cases.iter().enumerate() {
+        let rounds = if elements(kernel, dims) <= SMALL { ROUNDS } else { 1 };
+        for (tier, round) in [Tier::Integers, Tier::Floats].into_iter().flat_map(|t| (0..rounds).map(move |r| (t, r))) {
+            let case = Case::draw(kernel, dims, tier, 1 + round);
+            let truth = Truth::of(&case)?;
+            let at = || {
+                let sizes: Vec<_> = kernel.dims.iter().zip(dims).map(|(name, v)| format!("{name}={v}")).collect();
+                format!("{} with {}, {tier:?}, draw {round}", kernel.key, sizes.join(" "))
+            };
+            let mut cpu = truth.compare(&case.play_f32()).with_context(|| format!("f32 CPU twin of {}", at()))?;
+            let got = gpu.play(i, &case).with_context(at)?;
+            let tally = truth.compare(&got).with_context(at)?;
+            row.exact += tally.exact;
+            row.bounded += tally.bounded;
+            row.ratio = row.ratio.max(tally.ratio);
+            row.error = row.error.max(tally.error);
+            row.near_ties += tally.near_ties;
+            row.cpu_ratio = row.cpu_ratio.max(std::mem::take(&mut cpu.ratio));
+        }
+    }
+    Ok(())
+}
+
+/// The step that every case is played at. Adam's step size is the f32 paths' own: what its f32 arithmetic loses is Keras's
+/// loss too, and no kernel's.
+pub fn step() -> Step {
+    let mut adam = Adam::default().at(3);
+    adam.alpha = f64::from(adam.alpha_f32);
+    Step { first: 2, step: 5, seed: 20_260_101, slot: 1, adam }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tier {
+    Integers,
+    Floats,
+}
+
+/// A kernel's buffers before the call, sentinels included, in binding order.
+struct Case {
+    kernel: &'static Kernel,
+    dims: Vec<u32>,
+    tier: Tier,
+    step: Step,
+    buffers: Vec<Values>,
+}
+
+impl Case {
+    fn draw(kernel: &'static Kernel, dims: &[u32], tier: Tier, seed: u32) -> Self {
+        let buffers = (0..).zip(kernel.bindings).map(|(i, b)| draw(kernel, dims, tier, rng::hash3(seed, 100, i), b)).collect();
+        Self { kernel, dims: dims.to_vec(), tier, step: step(), buffers }
+    }
+
+    /// The buffers in another type, through `map`.
+    fn buffers<T: Real>(&self, map: impl Fn(f64) -> f64) -> Vec<Buffer<T>> {
+        self.buffers
+            .iter()
+            .map(|values| match values {
+                Values::F(v) => Buffer::F(v.iter().map(|&v| T::of(map(f64::from(v)))).collect()),
+                Values::U(v) => Buffer::U(v.clone()),
+            })
+            .collect()
+    }
+
+    /// Runs `call` on the buffers; returns those that were written, sentinels included.
+    fn call<T: Real, R>(&self, mut buffers: Vec<Buffer<T>>, call: impl FnOnce(&mut Call<T>) -> R) -> (Vec<Buffer<T>>, R) {
+        let reads = self.kernel.reads().count();
+        let (reads, writes) = buffers.split_at_mut(reads);
+        let reads: Vec<&Buffer<T>> = reads.iter().collect();
+        let mut writes: Vec<&mut Buffer<T>> = writes.iter_mut().collect();
+        let result = call(&mut Call { dims: &self.dims, step: &self.step, reads: &reads, writes: &mut writes });
+        let first = reads.len();
+        (buffers.split_off(first), result)
+    }
+
+    /// The f32 twin's outputs.
+    fn play_f32(&self) -> Vec<Values> {
+        let (written, ()) = self.call(self.buffers::<f32>(|v| v), self.kernel.twin.f32);
+        let values = |b| match b {
+            Buffer::F(v) => Values::F(v),
+            Buffer::U(v) => Values::U(v),
+        };
+        written.into_iter().map(values).collect()
+    }
+}
+
+fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, seed: u32, binding: &Binding) -> Values {
+    let len = (binding.len)(dims);
+    let given = if binding.access == Access::Write { None } else { (kernel.input)(dims, binding.name, seed) };
+    let indices = || 0..len as u32;
+    let mut values = match (given, binding.access, binding.elem) {
+        (Some(values), _, _) => values,
+        (None, Access::Write, Elem::F32) => Values::F(vec![f32::from_bits(NAN_BITS); len]),
+        (None, Access::Write, Elem::U32) => Values::U(vec![PATTERN; len]),
+        (None, _, Elem::U32) => Values::U(indices().map(|i| rng::hash3(seed, 1, i)).collect()),
+        (None, _, Elem::F32) => Values::F(
+            indices()
+                .map(|i| rng::hash3(seed, 1, i))
+                .map(|bits| match tier {
+                    Tier::Integers => (bits % 9) as f32 - 4.0,
+                    Tier::Floats => 2.0 * rng::unit(bits) - 1.0,
+                })
+                .collect(),
+        ),
+    };
+    match &mut values {
+        Values::F(v) => v.resize(len + SENTINEL, f32::from_bits(NAN_BITS)),
+        Values::U(v) => v.resize(len + SENTINEL, PATTERN),
+    }
+    values
+}
+
+/// One written buffer as it should be.
+enum Expected {
+    /// Values and how far each may be off; no bound means bit for bit.
+    Floats { want: Vec<f64>, bound: Option<Vec<f64>> },
+    /// Words, and where a word's byte stands for one of several floats, how far off each of them is from the best.
+    Words { want: Vec<u32>, slack: Option<Vec<[bool; 4]>> },
+}
+
+/// What comparing one side with the truth found.
+#[derive(Default)]
+struct Tally {
+    exact: usize,
+    bounded: usize,
+    ratio: f64,
+    error: f64,
+    near_ties: usize,
+}
+
+/// The f64 twin's outputs with their bounds.
+struct Truth {
+    outputs: Vec<(&'static Binding, Expected)>,
+}
+
+impl Truth {
+    fn of(case: &Case) -> Result<Self> {
+        let kernel = case.kernel;
+        let lens: Vec<usize> = kernel.writes().map(|b| (b.len)(&case.dims)).collect();
+        let (want, ()) = case.call(case.buffers::<f64>(|v| v), kernel.twin.f64);
+        let exact = case.tier == Tier::Integers && matches!(kernel.bound, Bound::Twin(_)) && !INEXACT.contains(&kernel.key);
+        let mut bounds: Vec<Option<Vec<f64>>> = match kernel.bound {
+            Bound::Own(bound) => case.call(case.buffers(|v| v), |call| bound(call)).1.into_iter().map(Some).collect(),
+            Bound::Twin(roundings) => {
+                let scale = roundings(&case.dims) * 2f64.powi(-24);
+                let (sizes, ()) = case.call(case.buffers::<f64>(f64::abs), kernel.twin.f64);
+                let largest = |b: &Buffer<f64>, len: usize| b.f()[..len].iter().fold(0.0, |m: f64, &v| m.max(v));
+                let mut bounds = Vec::new();
+                for ((size, binding), &len) in sizes.iter().zip(kernel.writes()).zip(&lens) {
+                    if binding.elem == Elem::U32 {
+                        bounds.push(None);
+                    } else if exact {
+                        let top = largest(size, len);
+                        ensure!(top < 2f64.powi(24), "{}: {} reaches {top}, past what f32 counts", kernel.key, binding.name);
+                        bounds.push(None);
+                    } else {
+                        bounds.push(Some(size.f()[..len].iter().map(|v| v * scale).collect()));
+                    }
+                }
+                bounds
+            }
+        };
+        bounds.resize(lens.len(), None);
+        let outputs = kernel
+            .writes()
+            .zip(want)
+            .zip(bounds)
+            .map(|((binding, want), bound)| {
+                let expected = match want {
+                    Buffer::F(want) => Expected::Floats { want, bound },
+                    Buffer::U(want) => Expected::Words { want, slack: if exact { None } else { near_ties(case) } },
+                };
+                (binding, expected)
+            })
+            .collect();
+        Ok(Self { outputs })
+    }
+
+    /// Compares what one side wrote. The error names the first element that is wrong.
+    fn compare(&self, got: &[Values]) -> Result<Tally> {
+        let mut tally = Tally::default();
+        for ((binding, expected), got) in self.outputs.iter().zip(got) {
+            let name = binding.name;
+            match (expected, got) {
+                (Expected::Floats { want, bound }, Values::F(got)) => {
+                    let len = want.len() - SENTINEL;
+                    for (i, (&got, &want)) in got.iter().zip(want).enumerate().take(len) {
+                        let Some(bound) = bound.as_ref().map(|b| b[i]) else {
+                            // Equal as numbers: the zeros of either sign are one, NaN is none.
+                            ensure!(got == want as f32, "{name}[{i}] is {got:e} and should be exactly {:e}", want as f32);
+                            tally.exact += 1;
+                            continue;
+                        };
+                        let error = (f64::from(got) - want).abs();
+                        let fine = error <= bound;
+                        ensure!(fine, "{name}[{i}] is {got:e} and should be {want:e}: {error:e} off, bound {bound:e}");
+                        tally.bounded += 1;
+                        tally.error = tally.error.max(error);
+                        if error > 0.0 {
+                            tally.ratio = tally.ratio.max(error / bound);
+                        }
+                    }
+                    let behind = got[len..].iter().position(|v| v.to_bits() != NAN_BITS);
+                    ensure!(behind.is_none(), "{name}: element {} behind the end was written", behind.unwrap_or_default());
+                }
+                (Expected::Words { want, slack }, Values::U(got)) => {
+                    let len = want.len() - SENTINEL;
+                    for (i, (&got, &want)) in got.iter().zip(want).enumerate().take(len) {
+                        if got != want {
+                            let close = slack.as_ref().is_some_and(|slack| within(got, want, &slack[4 * i..]));
+                            ensure!(close, "{name}[{i}] is {got:#010x} and should be {want:#010x}");
+                            tally.near_ties += 1;
+                        }
+                        if slack.is_some() { tally.bounded += 1 } else { tally.exact += 1 }
+                    }
+                    let behind = got[len..].iter().position(|&v| v != PATTERN);
+                    ensure!(behind.is_none(), "{name}: word {} behind the end was written", behind.unwrap_or_default());
+                }
+                _ => anyhow::bail!("{name}: floats and words are mixed up"),
+            }
+        }
+        Ok(tally)
+    }
+}
+
+/// Whether every byte of `got` is a window's place that the rounding may have taken for the largest.
+fn within(got: u32, want: u32, places: &[[bool; 4]]) -> bool {
+    got.to_le_bytes().iter().zip(want.to_le_bytes()).zip(places).all(|((&g, w), ok)| g == w || (g < 4 && ok[usize::from(g)]))
+}
+
+/// For the fused convolution and pool under random floats: per pooled element, the places of its window whose activation
+/// cannot be told from the largest. An activation is off by at most the convolution's bound, and so is the largest one:
+/// a place whose f64 activation plus its bound reaches the largest one's minus its bound may win. Every other kernel
+/// compares its inputs themselves, which nothing has rounded: there the words must be equal.
+fn near_ties(case: &Case) -> Option<Vec<[bool; 4]>> {
+    if case.kernel.key != "conv2d_relu_maxpool2x2.forward" {
+        return None;
+    }
+    let conv = kernel::by_key("conv2d.forward");
+    let d = Conv2dDims { relu: 1, ..*<Conv2dDims as kernel::Dims>::of(&case.dims) };
+    let Bound::Twin(roundings) = conv.bound else { return None };
+    let activations = |map: fn(f64) -> f64| {
+        let mut y = Buffer::zeros(Elem::F32, d.y_len());
+        let inputs = case.buffers::<f64>(map);
+        let reads: Vec<&Buffer<f64>> = inputs.iter().take(3).collect();
+        let dims = kernel::Dims::words(&d);
+        (conv.twin.f64)(&mut Call { dims: &dims, step: &case.step, reads: &reads, writes: &mut [&mut y] });
+        y
+    };
+    let (y, sizes) = (activations(|v| v), activations(f64::abs));
+    let scale = roundings(&case.dims) * 2f64.powi(-24);
+    let [out_h, out_w, c] = [d.out_h, d.out_w, d.out_c].map(|n| n as usize);
+    let [pool_h, pool_w] = [out_h / 2, out_w / 2];
+    let places = (0..d.pooled_len()).map(|i| {
+        let (ch, px, py, n) = (i % c, i / c % pool_w, i / (c * pool_w) % pool_h, i / (c * pool_w * pool_h));
+        let at = |place: usize| ((n * out_h + 2 * py + place / 2) * out_w + 2 * px + place % 2) * c + ch;
+        let value = |place| (y.f()[at(place)], sizes.f()[at(place)] * scale);
+        let floor = (0..4).map(value).fold(0.0, |m: f64, (v, bound)| m.max(v - bound));
+        [0, 1, 2, 3].map(|place| {
+            let (v, bound) = value(place);
+            v + bound >= floor
+        })
+    });
+    Some(places.collect())
+}
+
+/// Plays one kernel on an adapter: a plan per case over its own tensors, compiled once.
+struct Runner {
+    player: GpuPlayer,
+    kernel: &'static Kernel,
+    plans: Vec<PlanId>,
+}
+
+impl Runner {
+    fn new(adapter: &Adapter, kernel: &'static Kernel, cases: &[Vec<u32>]) -> Result<Self> {
+        let mut program = Program::new();
+        let plans = cases
+            .iter()
+            .enumerate()
+            .map(|(i, dims)| {
+                let plan = program.begin(format!("case {i}"), 1);
+                let names: Vec<String> = kernel.bindings.iter().map(|b| tensor(i, b)).collect();
+                for (name, binding) in names.iter().zip(kernel.bindings) {
+                    program.tensor(name, binding.elem, (binding.len)(dims) + SENTINEL);
+                }
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                program.dispatch_kernel(&format!("case {i}"), kernel, dims.clone(), &names);
+                plan
+            })
+            .collect();
+        Ok(Self { player: GpuPlayer::new(adapter, program)?, kernel, plans })
+    }
+
+    /// What the kernel wrote, sentinels included.
+    fn play(&mut self, i: usize, case: &Case) -> Result<Vec<Values>> {
+        for (values, binding) in case.buffers.iter().zip(self.kernel.bindings) {
+            match values {
+                Values::F(v) => self.player.write(&tensor(i, binding), v)?,
+                Values::U(v) => self.player.write_words(&tensor(i, binding), v)?,
+            }
+        }
+        self.player.play(self.plans[i], &[case.step])?;
+        self.kernel
+            .writes()
+            .map(|binding| {
+                let bytes = self.player.read_bytes(&tensor(i, binding))?;
+                Ok(match binding.elem {
+                    Elem::F32 => Values::F(bytemuck::pod_collect_to_vec(&bytes)),
+                    Elem::U32 => Values::U(bytemuck::pod_collect_to_vec(&bytes)),
+                })
+            })
+            .collect()
+    }
+}
+
+fn tensor(case: usize, binding: &Binding) -> String {
+    format!("{case}/{}", binding.name)
+}
