@@ -1,5 +1,9 @@
+pub mod cli;
+pub mod commands;
 pub mod data;
 pub mod engine;
+pub mod explain;
+pub mod files;
 pub mod kernel;
 pub mod metrics;
 pub mod model;
@@ -8,4 +12,5 @@ pub mod plan;
 pub mod player;
 pub mod report;
 pub mod rng;
+pub mod train;
 pub mod verify;

@@ -119,7 +119,7 @@ fn judge(adapter: &Adapter, kernel: &'static Kernel, cases: &[Vec<u32>], row: &m
                 let sizes: Vec<_> = kernel.dims.iter().zip(dims).map(|(name, v)| format!("{name}={v}")).collect();
                 format!("{} with {}, {tier:?}, draw {round}", kernel.key, sizes.join(" "))
             };
-            let mut cpu = truth.compare(&case.play_f32()).with_context(|| format!("f32 CPU twin of {}", at()))?;
+            let cpu = truth.compare(&case.play_f32()).with_context(|| format!("f32 CPU twin of {}", at()))?;
             let got = gpu.play(i, &case).with_context(at)?;
             let tally = truth.compare(&got).with_context(at)?;
             row.exact += tally.exact;
@@ -127,7 +127,7 @@ fn judge(adapter: &Adapter, kernel: &'static Kernel, cases: &[Vec<u32>], row: &m
             row.ratio = row.ratio.max(tally.ratio);
             row.error = row.error.max(tally.error);
             row.near_ties += tally.near_ties;
-            row.cpu_ratio = row.cpu_ratio.max(std::mem::take(&mut cpu.ratio));
+            row.cpu_ratio = row.cpu_ratio.max(cpu.ratio);
         }
     }
     Ok(())
@@ -158,7 +158,7 @@ struct Case {
 
 impl Case {
     fn draw(kernel: &'static Kernel, dims: &[u32], tier: Tier, seed: u32) -> Self {
-        let buffers = (0..).zip(kernel.bindings).map(|(i, b)| draw(kernel, dims, tier, rng::hash3(seed, 100, i), b)).collect();
+        let buffers = (0..).zip(kernel.bindings).map(|(i, b)| draw(kernel, dims, tier, [seed, i], b)).collect();
         Self { kernel, dims: dims.to_vec(), tier, step: step(), buffers }
     }
 
@@ -195,7 +195,7 @@ impl Case {
     }
 }
 
-fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, seed: u32, binding: &Binding) -> Values {
+fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, [seed, place]: [u32; 2], binding: &Binding) -> Values {
     let len = (binding.len)(dims);
     let given = if binding.access == Access::Write { None } else { (kernel.input)(dims, binding.name, seed) };
     let indices = || 0..len as u32;
@@ -203,10 +203,10 @@ fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, seed: u32, binding: &Binding)
         (Some(values), _, _) => values,
         (None, Access::Write, Elem::F32) => Values::F(vec![f32::from_bits(NAN_BITS); len]),
         (None, Access::Write, Elem::U32) => Values::U(vec![PATTERN; len]),
-        (None, _, Elem::U32) => Values::U(indices().map(|i| rng::hash3(seed, 1, i)).collect()),
+        (None, _, Elem::U32) => Values::U(indices().map(|i| rng::hash3(seed, 100 + place, i)).collect()),
         (None, _, Elem::F32) => Values::F(
             indices()
-                .map(|i| rng::hash3(seed, 1, i))
+                .map(|i| rng::hash3(seed, 100 + place, i))
                 .map(|bits| match tier {
                     Tier::Integers => (bits % 9) as f32 - 4.0,
                     Tier::Floats => 2.0 * rng::unit(bits) - 1.0,
@@ -225,7 +225,7 @@ fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, seed: u32, binding: &Binding)
 enum Expected {
     /// Values and how far each may be off; no bound means bit for bit.
     Floats { want: Vec<f64>, bound: Option<Vec<f64>> },
-    /// Words, and where a word's byte stands for one of several floats, how far off each of them is from the best.
+    /// Words and, where their bytes are places in windows of rounded floats, the places that may win: see [`near_ties`].
     Words { want: Vec<u32>, slack: Option<Vec<[bool; 4]>> },
 }
 

@@ -15,7 +15,7 @@ use super::folder::Item;
 const LISTED: usize = 20;
 
 /// What to do with pictures that cannot be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBad {
     /// Stop, with an error that lists them.
     #[default]

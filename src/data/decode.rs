@@ -45,11 +45,13 @@ pub struct Traits {
 
 /// How picture files become arrays. It goes into the checkpoint, so that `predict` reads as `train` did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Reader {
-    /// Rows of the result.
+    /// Rows of the result; stored with the model's settings, not here.
+    #[serde(skip)]
     pub height: usize,
     /// Columns of the result.
+    #[serde(skip)]
     pub width: usize,
     /// How the size is reached. `keras_exact` always takes the nearest pixel.
     pub resize: Resize,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::decode::RgbPixels;
 
 /// How a picture is brought to the network's size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resize {
     /// The nearest source pixel, as Keras's `target_size` does (Pillow NEAREST). Aliases on strong reduction.

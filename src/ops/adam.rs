@@ -104,7 +104,7 @@ fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
     let a = &call.step.adam;
     let grad = call.reads[0].f();
     let (weight, m, v) = (call.writes[0].f(), call.writes[1].f(), call.writes[2].f());
-    let mut bounds = vec![Vec::with_capacity(n); 3];
+    let mut bounds = vec![Vec::new(); 3];
     for i in 0..n {
         let g = grad[i];
         let dm = (g - m[i]) * a.one_minus_beta1;

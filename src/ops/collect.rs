@@ -1,5 +1,6 @@
 //! The batch's logits and probabilities put into the whole set's table: `shaders/collect.wgsl`.
 
+use super::product;
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, grid, random_input};
 
 crate::dims! {
@@ -16,11 +17,11 @@ crate::dims! {
 
 fn rows(d: &[u32]) -> usize {
     let d = CollectDims::of(d);
-    (d.batch * d.stride) as usize
+    product(&[d.batch, d.stride])
 }
 fn table(d: &[u32]) -> usize {
     let d = CollectDims::of(d);
-    (d.pictures * d.stride) as usize
+    product(&[d.pictures, d.stride])
 }
 
 /// The op's kernel.

@@ -4,6 +4,7 @@
 //! The gradients are its adjoints in `x` and in `weight`.
 
 use super::gemm::{Mat, matmul};
+use super::product;
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
 use rayon::prelude::*;
 
@@ -73,19 +74,19 @@ impl Conv2dDims {
     }
     /// Elements of x.
     pub fn x_len(&self) -> usize {
-        (self.batch * self.in_h * self.in_w * self.in_c) as usize
+        product(&[self.batch, self.in_h, self.in_w, self.in_c])
     }
     /// Elements of y.
     pub fn y_len(&self) -> usize {
-        (self.batch * self.out_h * self.out_w * self.out_c) as usize
+        product(&[self.batch, self.out_h, self.out_w, self.out_c])
     }
     /// Elements of the pooled y.
     pub fn pooled_len(&self) -> usize {
-        (self.batch * (self.out_h / 2) * (self.out_w / 2) * self.out_c) as usize
+        product(&[self.batch, self.out_h / 2, self.out_w / 2, self.out_c])
     }
     /// Products per output element.
     pub fn taps(&self) -> usize {
-        (self.k_h * self.k_w * self.in_c) as usize
+        product(&[self.k_h, self.k_w, self.in_c])
     }
     /// Elements of weight.
     pub fn weight_len(&self) -> usize {
@@ -121,7 +122,8 @@ fn partial_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).partial_len()
 }
 
-/// Test shapes: one pixel, odd sizes, all border, one block over, Keras's `same` with an even kernel, the notebook's layers.
+/// Test shapes: one pixel, odd sizes, all border, one block over, Keras's `same` with an even kernel, more rows than partial
+/// sums, the notebook's layers.
 pub(super) fn cases() -> Vec<Vec<u32>> {
     [
         Conv2dDims::new(1, [1, 1, 4], 4, [1, 1], false, false),
@@ -130,6 +132,7 @@ pub(super) fn cases() -> Vec<Vec<u32>> {
         Conv2dDims::new(1, [4, 9, 4], 4, [5, 5], true, true),
         Conv2dDims::new(1, [6, 6, 8], 20, [2, 4], true, false),
         Conv2dDims::new(3, [11, 13, 8], 16, [3, 3], true, true),
+        Conv2dDims::new(7, [21, 3, 4], 4, [3, 2], false, false),
         Conv2dDims::new(1, [128, 128, 4], 16, [3, 3], false, true),
         Conv2dDims::new(1, [63, 63, 16], 32, [3, 3], false, true),
         Conv2dDims::new(2, [30, 30, 32], 64, [3, 3], false, true),
@@ -158,8 +161,7 @@ pub const KERNELS: &[Kernel] = &[
         ],
         grid: |d| {
             let d = Conv2dDims::of(d);
-            let blocks = d.batch * d.out_h.div_ceil(2) * d.out_w.div_ceil(4) * (d.out_c / 4).div_ceil(2);
-            grid(blocks as usize)
+            grid(product(&[d.batch, d.out_h.div_ceil(2), d.out_w.div_ceil(4), (d.out_c / 4).div_ceil(2)]))
         },
         cost: |d| {
             let d = Conv2dDims::of(d);
@@ -182,7 +184,7 @@ pub const KERNELS: &[Kernel] = &[
         bindings: &[Binding::read("dy", y_len), Binding::read("weight", weight_len), Binding::write("dx", x_len)],
         grid: |d| {
             let d = Conv2dDims::of(d);
-            grid((d.batch * d.in_h.div_ceil(2) * d.in_w.div_ceil(4) * (d.in_c / 4)) as usize)
+            grid(product(&[d.batch, d.in_h.div_ceil(2), d.in_w.div_ceil(4), d.in_c / 4]))
         },
         cost: |d| {
             let d = Conv2dDims::of(d);
@@ -208,8 +210,7 @@ pub const KERNELS: &[Kernel] = &[
         bindings: &[Binding::read("x", x_len), Binding::read("dy", y_len), Binding::write("partial", partial_len)],
         grid: |d| {
             let d = Conv2dDims::of(d);
-            let tiles = (d.out_c / 4).div_ceil(2) * (d.in_c / 4) * d.k_w.div_ceil(3) * d.k_h;
-            grid((tiles * d.splits) as usize)
+            grid(product(&[(d.out_c / 4).div_ceil(2), d.in_c / 4, d.k_w.div_ceil(3), d.k_h, d.splits]))
         },
         cost: |d| {
             let d = Conv2dDims::of(d);
@@ -300,7 +301,7 @@ pub(super) fn forward_rows<T: Real>(
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
     let inputs = [call.read(0), call.read(1), call.read(2)];
-    let (out_h, row) = (d.out_h as usize, (d.out_w * d.out_c) as usize);
+    let (out_h, row) = (d.out_h as usize, product(&[d.out_w, d.out_c]));
     let step = block_rows(&d);
     call.writes[0].f_mut()[..d.y_len()].par_chunks_mut(out_h * row).enumerate().for_each_init(Vec::new, |cols, (n, y)| {
         for (i, z) in y.chunks_mut(step * row).enumerate() {

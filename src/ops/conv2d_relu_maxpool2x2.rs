@@ -5,6 +5,7 @@
 
 use super::conv2d::{self, BLOCK_WGSL, Conv2dDims};
 use super::maxpool2x2::{pool_row, route};
+use super::product;
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, Values, grid};
 use rayon::prelude::*;
 
@@ -45,7 +46,7 @@ pub const KERNELS: &[Kernel] = &[
         ],
         grid: |d| {
             let d = Conv2dDims::of(d);
-            grid((d.batch * (d.out_h / 2) * (d.out_w / 2).div_ceil(2) * (d.out_c / 4).div_ceil(2)) as usize)
+            grid(product(&[d.batch, d.out_h / 2, (d.out_w / 2).div_ceil(2), (d.out_c / 4).div_ceil(2)]))
         },
         cost: |d| {
             let d = Conv2dDims::of(d);

@@ -3,6 +3,7 @@
 //! The forward pass is split over the inputs (dense_1 has 12,544 of them and only 64 x 128 outputs) and summed in fixed order.
 
 use super::gemm::{Mat, matmul};
+use super::product;
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
 use rayon::prelude::*;
 
@@ -95,7 +96,7 @@ pub const KERNELS: &[Kernel] = &[
         bindings: &[Binding::read("x", x_len), Binding::read("weight", weight_len), Binding::write("partial", partial_len)],
         grid: |d| {
             let d = DenseDims::of(d);
-            grid(((d.out_n / 4).div_ceil(2) * d.batch.div_ceil(8) * d.splits) as usize)
+            grid(product(&[(d.out_n / 4).div_ceil(2), d.batch.div_ceil(8), d.splits]))
         },
         cost: |d| DenseDims::of(d).cost(),
         twin: crate::twin!(forward),
@@ -132,7 +133,7 @@ pub const KERNELS: &[Kernel] = &[
         bindings: &[Binding::read("dy", y_len), Binding::read("weight", weight_len), Binding::write("dx", x_len)],
         grid: |d| {
             let d = DenseDims::of(d);
-            grid((d.in_n / 4 * d.batch.div_ceil(8)) as usize)
+            grid(product(&[d.in_n / 4, d.batch.div_ceil(8)]))
         },
         cost: |d| DenseDims::of(d).cost(),
         twin: crate::twin!(backward_input),
@@ -157,7 +158,7 @@ pub const KERNELS: &[Kernel] = &[
         ],
         grid: |d| {
             let d = DenseDims::of(d);
-            grid((d.in_n / 4 * (d.out_n / 4).div_ceil(2)) as usize)
+            grid(product(&[d.in_n / 4, (d.out_n / 4).div_ceil(2)]))
         },
         cost: |d| DenseDims::of(d).cost(),
         twin: crate::twin!(backward_weight),

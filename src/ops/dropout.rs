@@ -39,7 +39,8 @@ fn len(d: &[u32]) -> usize {
 }
 
 fn cases() -> Vec<Vec<u32>> {
-    [(1, 0, 0.5), (67, 1, 0.25), (8192, 0, 0.5), (1030, 2, 0.9)]
+    // The last is past 65,535 workgroups, where the grid is folded.
+    [(1, 0, 0.5), (67, 1, 0.25), (8192, 0, 0.5), (1030, 2, 0.9), (64 * 65_535 + 67, 1, 0.5)]
         .map(|(len, layer, rate)| DropoutDims::new(len, layer, rate).words())
         .to_vec()
 }

@@ -4,6 +4,7 @@
 //! its CPU paths. `argmax` keeps that place, 0..=3, a byte per channel.
 
 use super::conv2d_relu_maxpool2x2::codes;
+use super::product;
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
 use rayon::prelude::*;
 
@@ -23,10 +24,10 @@ crate::dims! {
 
 impl MaxPoolDims {
     fn in_len(&self) -> usize {
-        (self.batch * self.in_h * self.in_w * self.c) as usize
+        product(&[self.batch, self.in_h, self.in_w, self.c])
     }
     fn out_len(&self) -> usize {
-        (self.batch * (self.in_h / 2) * (self.in_w / 2) * self.c) as usize
+        product(&[self.batch, self.in_h / 2, self.in_w / 2, self.c])
     }
 }
 

@@ -28,3 +28,8 @@ pub const LANES: usize = 4;
 pub fn padded(n: usize) -> usize {
     n.next_multiple_of(LANES)
 }
+
+/// Elements of a tensor of these sizes, past 2^32 too: the players refuse what a device cannot bind.
+fn product(sizes: &[u32]) -> usize {
+    sizes.iter().map(|&n| n as usize).product()
+}

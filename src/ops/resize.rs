@@ -3,6 +3,7 @@
 //! `u = (out + 0.5) in/out - 0.5`, blend of floor(u) and ceil(u), clamped; coordinates in f32 for every float type, as
 //! TensorFlow computes them.
 
+use super::product;
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
 
 crate::dims! {
@@ -42,11 +43,11 @@ impl ResizeDims {
 
 fn x_len(d: &[u32]) -> usize {
     let d = ResizeDims::of(d);
-    (d.batch * d.in_h * d.in_w) as usize
+    product(&[d.batch, d.in_h, d.in_w])
 }
 fn y_len(d: &[u32]) -> usize {
     let d = ResizeDims::of(d);
-    (d.batch * d.out_h * d.out_w) as usize
+    product(&[d.batch, d.out_h, d.out_w])
 }
 
 /// The op's kernel.
@@ -83,7 +84,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
 /// starts where this one's ends.
 fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
     let d: ResizeDims = call.dims();
-    let (map, out) = ((d.in_h * d.in_w) as usize, (d.out_h * d.out_w) as usize);
+    let (map, out) = (product(&[d.in_h, d.in_w]), product(&[d.out_h, d.out_w]));
     let scale = (18.0 + 8.0 * f64::from(d.in_h.max(d.in_w))) * 2f64.powi(-24);
     let maps = call.read(0)[..x_len(call.dims)].chunks_exact(map);
     let largest = maps.map(|map| map.iter().fold(0.0, |m: f64, v| m.max(v.abs())));

@@ -2,6 +2,7 @@
 //!
 //! A signed logit never saturates; the notebook's own score, the output p, does (its gradient p(1-p) is 0 once p rounds to 1).
 
+use super::product;
 use super::softmax_ce::argmax;
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, Values, grid};
 use crate::rng;
@@ -25,7 +26,7 @@ crate::dims! {
 
 fn rows(d: &[u32]) -> usize {
     let d = ScoreDims::of(d);
-    (d.batch * d.stride) as usize
+    product(&[d.batch, d.stride])
 }
 
 /// The op's kernel.

@@ -3,6 +3,7 @@
 //! Keras fuses the two in `fit` and `evaluate`: `loss = max(z,0) - z t + log1p(exp(-|z|))`, no clipping of probabilities;
 //! `dloss/dz = (sigmoid(z) - t) / batch`; a hit is `(p > 0.5) == t` with p = 0.5 counted as class 0.
 
+use super::product;
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid};
 use crate::rng;
 
@@ -25,7 +26,7 @@ pub(super) const LOG1P_WGSL: &str = include_str!("../../shaders/shared/log1p.wgs
 
 fn rows(d: &[u32]) -> usize {
     let d = SigmoidDims::of(d);
-    (d.batch * d.stride) as usize
+    product(&[d.batch, d.stride])
 }
 fn batch(d: &[u32]) -> usize {
     SigmoidDims::of(d).batch as usize

@@ -3,6 +3,7 @@
 //! Stable: the row's maximum m is subtracted. `loss = log(sum_j exp(z_j - m)) - (z_t - m)`, `dloss/dz = (softmax(z) -
 //! onehot(t)) / batch`, a hit is `argmax z == t` (first maximum). Matches Keras's fused `categorical_crossentropy`.
 
+use super::product;
 use super::sigmoid_bce::LOG1P_WGSL;
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid};
 use crate::rng;
@@ -25,7 +26,7 @@ crate::dims! {
 
 fn rows(d: &[u32]) -> usize {
     let d = SoftmaxDims::of(d);
-    (d.batch * d.stride) as usize
+    product(&[d.batch, d.stride])
 }
 fn batch(d: &[u32]) -> usize {
     SoftmaxDims::of(d).batch as usize

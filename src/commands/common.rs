@@ -1,0 +1,112 @@
+//! What several commands begin with: settings, weights, device, pictures.
+
+use crate::cli::{DeviceArgs, ModelArgs, ReaderArgs, WeightsArgs};
+use crate::data::{self, Dataset, Item, Limit, OnBad, Reader};
+use crate::model::ModelSettings;
+use crate::player::{Choice, choose};
+use crate::train::{RunConfig, Weights, load};
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+
+/// The settings file, or the defaults.
+pub fn config(path: Option<&Path>) -> Result<RunConfig> {
+    path.map_or_else(|| Ok(RunConfig::default()), RunConfig::read)
+}
+
+/// The settings with the flags laid over them.
+pub fn model_settings(base: ModelSettings, args: &ModelArgs) -> ModelSettings {
+    ModelSettings {
+        size: args.size.unwrap_or(base.size),
+        filters: args.filters.clone().unwrap_or(base.filters),
+        kernel_size: args.kernel_size.unwrap_or(base.kernel_size),
+        padding: args.padding.unwrap_or(base.padding),
+        dense: args.dense.clone().map_or(base.dense, |units| units.0),
+        dropout: args.dropout.unwrap_or(base.dropout),
+        head: args.head.unwrap_or(base.head),
+    }
+}
+
+/// The reader with the flags laid over it, for pictures of this size.
+pub fn reader(base: Reader, args: &ReaderArgs, size: [usize; 2]) -> Reader {
+    Reader {
+        height: size[0],
+        width: size[1],
+        resize: args.resize.unwrap_or(base.resize),
+        background: args.background.unwrap_or(base.background),
+        keras_exact: args.keras_exact || base.keras_exact,
+        max_pixels: args.max_pixels.unwrap_or(base.max_pixels),
+    }
+}
+
+/// Chooses the device and says in one line on stderr what was taken and why.
+pub fn device(args: &DeviceArgs) -> Result<Choice> {
+    let choice = choose(&args.device)?;
+    eprintln!("Device: {}", choice.why);
+    Ok(choice)
+}
+
+/// The weights file of a run folder, or the file itself.
+fn weights_file(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let best = path.join("best.safetensors");
+    ensure!(best.is_file(), "{} is a folder without best.safetensors: give a run folder or a .safetensors file", path.display());
+    Ok(best)
+}
+
+/// Reads the weights, with the network from the flags where the file does not state it.
+pub fn weights(args: &WeightsArgs) -> Result<Weights> {
+    let path = weights_file(&args.weights)?;
+    let m = &args.model;
+    let given = m.size.is_some() || m.filters.is_some() || m.kernel_size.is_some() || m.padding.is_some() || m.dense.is_some();
+    let mut weights = match (&args.classes, given || m.head.is_some()) {
+        (Some(classes), _) => load(&path, Some((&model_settings(ModelSettings::default(), m), classes)))?,
+        (None, false) => load(&path, None)?,
+        (None, true) => {
+            let stated = load(&path, None).with_context(|| "with the network given by flags, --classes must name its classes")?;
+            // The file states its network; flags may repeat it but not change it.
+            let repeated = model_settings(stated.card.model.clone(), m);
+            load(&path, Some((&repeated, &stated.card.classes)))?
+        }
+    };
+    let reader = reader(weights.card.reader.clone(), &args.reader, weights.card.model.size);
+    weights.card.reader = reader;
+    Ok(weights)
+}
+
+/// A folder of class folders, its labels numbered as `classes` numbers them.
+///
+/// # Errors
+/// A class that the weights do not know, by name.
+pub fn labelled(dir: &Path, classes: &[String], reader: &Reader, on_bad: OnBad, label: &str) -> Result<Dataset> {
+    let test = dir.join("test");
+    let dir = if test.is_dir() && !classes.iter().any(|c| c == "test") { &test } else { dir };
+    let folder = data::scan(dir, reader.keras_exact)?;
+    folder.notes.iter().for_each(|note| eprintln!("Note: {note}"));
+    let numbers: Vec<u32> = folder
+        .classes
+        .iter()
+        .map(|c| match classes.iter().position(|known| known == c) {
+            Some(i) => Ok(i as u32),
+            None => bail!("{} has a class folder {c}, and the network knows only {}", dir.display(), classes.join(", ")),
+        })
+        .collect::<Result<_>>()?;
+    let items: Vec<Item> = folder.items.into_iter().map(|i| Item { class: numbers[i.class as usize], path: i.path }).collect();
+    Dataset::load(&items, classes, reader, on_bad, Limit::default(), Some(label))
+}
+
+/// Pictures without labels.
+pub fn unlabelled(paths: &[PathBuf], reader: &Reader, on_bad: OnBad) -> Result<Dataset> {
+    let files = data::list_pictures(paths)?;
+    let items: Vec<Item> = files.into_iter().map(|path| Item { path, class: 0 }).collect();
+    Dataset::load(&items, &["pictures".to_owned()], reader, on_bad, Limit::default(), Some("read"))
+}
+
+/// Makes a folder to write into and checks that it can be written, before any long work.
+pub fn output_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+    tempfile::tempfile_in(path)
+        .with_context(|| format!("cannot write into the folder {}; choose another with --out", path.display()))?;
+    Ok(())
+}

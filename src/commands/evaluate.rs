@@ -1,0 +1,32 @@
+//! `wgradcam evaluate`.
+
+use super::{common, evaluation, say};
+use crate::cli::EvaluateArgs;
+use anyhow::{Result, ensure};
+use std::process::ExitCode;
+
+/// Evaluates weights on a labelled folder.
+pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
+    ensure!(args.batch_size > 0, "--batch-size is 0");
+    let weights = common::weights(&args.weights)?;
+    if let Some(out) = &args.out {
+        common::output_folder(out)?;
+    }
+    let choice = common::device(&args.device)?;
+    let card = &weights.card;
+    let data = common::labelled(&args.data, &card.classes, &card.reader, args.on_bad.on_bad, "read")?;
+    let evaluation = evaluation::evaluate(&weights, &choice, &data, args.batch_size)?;
+    if args.json {
+        say!("{}", serde_json::to_string_pretty(&evaluation.to_json())?);
+    } else {
+        say!("{} pictures, loss {:.4}, accuracy {:.4}\n", data.len(), evaluation.loss, evaluation.matrix.accuracy());
+        say!("{}", evaluation.matrix.to_text());
+        say!("{}", evaluation.matrix.classification_report().trim_end());
+        evaluation.matrix.undefined_warnings().iter().for_each(|w| eprintln!("Warning: {w}"));
+    }
+    if let Some(out) = &args.out {
+        evaluation.write(out, &data)?;
+        eprintln!("Written: {}", out.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,46 @@
+//! The commands, each of which reads like a recipe.
+
+mod common;
+mod demo;
+mod devices;
+mod evaluate;
+mod evaluation;
+mod gradcam;
+mod panels;
+mod predict;
+mod progress;
+mod summary;
+mod train;
+mod verify;
+
+use crate::cli::Command;
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// Prints a line to stdout; a reader that has gone away (`| head`) ends the program quietly.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        if writeln!(std::io::stdout().lock(), $($text)*).is_err() {
+            std::process::exit(0);
+        }
+    }};
+}
+pub(crate) use say;
+
+/// Runs a command.
+///
+/// # Errors
+/// Whatever went wrong, as a chain from what was attempted to the cause, naming the file and the remedy.
+pub fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Train(args) => train::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Gradcam(args) => gradcam::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Summary(args) => summary::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Verify(args) => verify::run(&args),
+    }
+}

@@ -1,0 +1,25 @@
+//! `wgradcam predict`.
+
+use super::{common, evaluation, say};
+use crate::cli::PredictArgs;
+use anyhow::{Result, ensure};
+use std::process::ExitCode;
+
+/// Classifies pictures.
+pub fn run(args: &PredictArgs) -> Result<ExitCode> {
+    ensure!(args.batch_size > 0, "--batch-size is 0");
+    let weights = common::weights(&args.weights)?;
+    let choice = common::device(&args.device)?;
+    let data = common::unlabelled(&args.pictures, &weights.card.reader, args.on_bad.on_bad)?;
+    let (outputs, _) = evaluation::outputs(&weights, &choice, &data, args.batch_size)?;
+    let classes = &weights.card.classes;
+    for i in 0..data.len() {
+        if args.json {
+            say!("{}", evaluation::prediction(&data, &outputs, classes, i));
+        } else {
+            let class = outputs.class(i);
+            say!("{:.4}  {}  {}", outputs.probability(i, class), classes[class], data.paths[i].display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,40 @@
+//! `wgradcam verify`.
+
+use super::say;
+use crate::cli::VerifyArgs;
+use crate::player::choose;
+use crate::verify;
+use anyhow::{Context, Result};
+use std::process::ExitCode;
+
+/// Checks the registry on an adapter; exit code 1 on any failure.
+pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
+    let choice = choose(&args.device)?;
+    let adapter = choice.adapter.context("verify needs an adapter: --device gpu, or a name or index from `wgradcam devices`")?;
+    if !args.json {
+        say!("{} ({})", adapter.facts().name, adapter.facts().driver);
+        say!("{:32} {:>6} {:>11} {:>11}  exact tier", "kernel", "cases", "worst/bound", "worst error");
+    }
+    let report = verify::run(&adapter, args.filter.as_deref(), |row| {
+        if !args.json {
+            let exact = if row.exact == 0 { "-".to_owned() } else { format!("{} bit for bit", row.exact) };
+            say!(
+                "{:32} {:>6} {:>11.3} {:>11.2e}  {}{}",
+                row.key,
+                row.cases,
+                row.ratio,
+                row.error,
+                exact,
+                if row.passed { "" } else { "  FAILED" }
+            );
+            row.failure.iter().for_each(|f| say!("    {f}"));
+        }
+    })?;
+    if args.json {
+        say!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        let failed = report.rows.iter().filter(|r| !r.passed).count();
+        say!("{} kernels, {failed} failed", report.rows.len());
+    }
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,208 @@
+//! Weights on the disk: safetensors under Keras's names and layouts, with what is needed to use them in the metadata.
+
+use crate::data::Reader;
+use crate::files::write_whole;
+use crate::model::{Model, ModelSettings};
+use anyhow::{Context, Result, bail, ensure};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// The metadata key; one key only, so that the file's bytes do not depend on a hash map's order.
+const KEY: &str = "wgradcam";
+/// The version of what stands under it.
+const FORMAT: u32 = 1;
+
+/// What a weights file says about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// Version of this card.
+    pub format: u32,
+    /// The network.
+    pub model: ModelSettings,
+    /// Class names in label order.
+    pub classes: Vec<String>,
+    /// How pictures are read for it.
+    pub reader: Reader,
+    /// Epochs done, 0 before training.
+    pub epoch: usize,
+    /// Validation accuracy of these weights, if they were validated.
+    pub val_accuracy: Option<f64>,
+}
+
+impl Card {
+    /// A card of the current format.
+    pub fn new(model: &Model, classes: &[String], reader: &Reader) -> Self {
+        Self {
+            format: FORMAT,
+            model: model.settings.clone(),
+            classes: classes.to_vec(),
+            reader: reader.clone(),
+            epoch: 0,
+            val_accuracy: None,
+        }
+    }
+}
+
+/// Weights with their network.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// What they are for.
+    pub card: Card,
+    /// The network.
+    pub model: Model,
+    /// Parameter values in Keras's order, one per [`Model::params`].
+    pub values: Vec<Vec<f32>>,
+}
+
+impl Weights {
+    /// Freshly initialised: Glorot uniform from the seed, zero biases.
+    pub fn initial(model: &Model, card: Card, seed: u32) -> Self {
+        let values = model.params().iter().enumerate().map(|(i, p)| p.initial(seed, i)).collect();
+        Self { card, model: model.clone(), values }
+    }
+}
+
+/// Writes weights whole.
+pub fn save(path: &Path, weights: &Weights) -> Result<()> {
+    let params = weights.model.params();
+    let views = params.iter().zip(&weights.values).map(|(p, values)| {
+        let view = TensorView::new(Dtype::F32, p.shape.clone(), bytemuck::cast_slice(values));
+        view.map(|view| (p.name.as_str(), view)).with_context(|| format!("{} does not fit its shape", p.name))
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    let card = serde_json::to_string(&weights.card).context("the checkpoint's metadata")?;
+    let bytes = safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), card)]))).context("the checkpoint")?;
+    write_whole(path, &bytes)
+}
+
+/// Reads weights. A file without our metadata needs the network and its class names from the caller, who may also give them
+/// for a file that has it: then they must agree.
+///
+/// # Errors
+/// Names the file and the tensor that is missing, of another shape or of another type, and what to do.
+pub fn load(path: &Path, given: Option<(&ModelSettings, &[String])>) -> Result<Weights> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read the weights {shown}"))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes)
+        .with_context(|| format!("{shown} is no whole safetensors file: it is damaged, cut short or of another format"))?;
+    let tensors = SafeTensors::deserialize(&bytes).with_context(|| format!("{shown} is damaged"))?;
+    let stated = header.metadata().as_ref().and_then(|m| m.get(KEY));
+    let card = match stated {
+        Some(text) => Some(read_card(text).with_context(|| format!("{shown} has metadata that wgradcam cannot use"))?),
+        None => None,
+    };
+    let card = match (card, given) {
+        (Some(card), Some((settings, classes))) => {
+            ensure!(
+                card.model == *settings && card.classes == classes,
+                "{shown} states its own network and classes, and they are not those given: leave out --size, --filters, \
+                 --kernel-size, --padding, --dense, --head and --classes"
+            );
+            card
+        }
+        (Some(card), None) => card,
+        (None, Some((settings, classes))) => {
+            let reader = Reader { height: settings.size[0], width: settings.size[1], ..Reader::default() };
+            Card::new(&Model::new(settings, classes.len())?, classes, &reader)
+        }
+        (None, None) => bail!(
+            "{shown} carries no wgradcam metadata: say which network it is for, for example --size 80x96 --filters 8,24,40 \
+             --dense 50 --classes a,b,c,d"
+        ),
+    };
+    let model = Model::new(&card.model, card.classes.len()).with_context(|| format!("the network of {shown}"))?;
+    let mut values = Vec::new();
+    for p in model.params() {
+        let names = || tensors.names().join(", ");
+        let Ok(tensor) = tensors.tensor(&p.name) else {
+            bail!("{shown} has no tensor {} for this network; it has: {}", p.name, names())
+        };
+        ensure!(
+            tensor.shape() == p.shape,
+            "{shown}: {} has the shape {:?} and this network needs {:?}; is it of another size, --filters or --dense?",
+            p.name,
+            tensor.shape(),
+            p.shape
+        );
+        ensure!(
+            tensor.dtype() == Dtype::F32,
+            "{shown}: {} is stored as {:?}; wgradcam reads F32, so convert it first",
+            p.name,
+            tensor.dtype()
+        );
+        let floats: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
+        ensure!(floats.iter().all(|v| v.is_finite()), "{shown}: {} holds NaN or infinity", p.name);
+        values.push(floats);
+    }
+    Ok(Weights { card, model, values })
+}
+
+fn read_card(text: &str) -> Result<Card> {
+    let mut card: Card = serde_json::from_str(text)?;
+    ensure!(card.format == FORMAT, "its format is {}, this wgradcam reads {FORMAT}", card.format);
+    ensure!(card.classes.len() < 65_536, "it names {} classes", card.classes.len());
+    [card.reader.height, card.reader.width] = card.model.size;
+    // A file from elsewhere must not lift the limit on decoding.
+    card.reader.max_pixels = card.reader.max_pixels.min(Reader::default().max_pixels);
+    Ok(card)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weights() -> Weights {
+        let settings = ModelSettings { size: [12, 10], filters: vec![5], dense: vec![6], ..ModelSettings::default() };
+        let model = Model::new(&settings, 2).unwrap();
+        let reader = Reader { height: 12, width: 10, ..Reader::default() };
+        let card = Card::new(&model, &["fake".into(), "real".into()], &reader);
+        Weights::initial(&model, card, 3)
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_and_the_bytes_repeat() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        save(&a, &weights()).unwrap();
+        save(&b, &weights()).unwrap();
+        assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
+        let read = load(&a, None).unwrap();
+        assert_eq!(read.values, weights().values);
+        assert_eq!(read.card, weights().card);
+    }
+
+    #[test]
+    fn a_cut_file_is_refused_at_every_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.safetensors");
+        save(&path, &weights()).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for cut in (0..bytes.len()).step_by(97) {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            let error = format!("{:#}", load(&path, None).unwrap_err());
+            assert!(error.contains("w.safetensors"), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_network_is_refused_by_name_and_shape() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.safetensors");
+        let w = weights();
+        // Without metadata, as another system writes it.
+        let params = w.model.params();
+        let views = params
+            .iter()
+            .zip(&w.values)
+            .map(|(p, v)| (p.name.as_str(), TensorView::new(Dtype::F32, p.shape.clone(), bytemuck::cast_slice(v)).unwrap()));
+        std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+        assert!(format!("{:#}", load(&path, None).unwrap_err()).contains("--filters"));
+        let classes = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(load(&path, Some((&w.card.model, &classes))).unwrap().values, w.values);
+        let other = ModelSettings { dense: vec![7], ..w.card.model.clone() };
+        let error = format!("{:#}", load(&path, Some((&other, &classes))).unwrap_err());
+        assert!(error.contains("dense_1/kernel") && error.contains("[100, 6]"), "{error}");
+    }
+}

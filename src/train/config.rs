@@ -1,0 +1,91 @@
+//! The settings of a run: what `--config FILE` reads and what `config.toml` in the run folder records.
+
+use crate::data::Reader;
+use crate::model::ModelSettings;
+use crate::ops::adam::Adam;
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// How to train; the defaults are the notebook's, but for the number of epochs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSettings {
+    /// Passes over the training pictures.
+    pub epochs: usize,
+    /// Pictures per step.
+    pub batch_size: usize,
+    /// Seed of the initial weights, the order, dropout and the validation split.
+    pub seed: u32,
+    /// Whether every epoch takes the pictures in a new order.
+    pub shuffle: bool,
+    /// Share of the training pictures kept apart for validation; 0 validates on the test folder, as the notebook does.
+    pub val_split: f64,
+    /// The optimiser.
+    pub adam: Adam,
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        Self { epochs: 10, batch_size: 64, seed: 0, shuffle: true, val_split: 0.0, adam: Adam::default() }
+    }
+}
+
+/// Everything that shapes a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// The network.
+    pub model: ModelSettings,
+    /// The training.
+    pub train: TrainSettings,
+    /// The reading of pictures.
+    pub reader: Reader,
+}
+
+impl RunConfig {
+    /// Reads a TOML file; what it leaves out keeps its default.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong in it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} is no settings file of wgradcam", path.display()))
+    }
+
+    /// The settings as TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).context("the settings cannot be written as TOML")
+    }
+
+    /// Checks what the types cannot.
+    pub fn validate(&self) -> Result<()> {
+        let t = &self.train;
+        ensure!(t.epochs > 0, "--epochs is 0: nothing would be trained");
+        ensure!(t.batch_size > 0, "--batch-size is 0");
+        ensure!((0.0..1.0).contains(&t.val_split), "--val-split {} is outside 0..1 (1 excluded)", t.val_split);
+        let a = &t.adam;
+        ensure!(a.learning_rate.is_finite() && a.learning_rate > 0.0, "--learning-rate {} is not above 0", a.learning_rate);
+        for (name, beta) in [("beta1", a.beta1), ("beta2", a.beta2)] {
+            ensure!((0.0..1.0).contains(&beta), "--{name} {beta} is outside 0..1 (1 excluded)");
+        }
+        ensure!(a.epsilon.is_finite() && a.epsilon > 0.0, "--epsilon {} is not above 0", a.epsilon);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toml_round_trip_and_unknown_keys() {
+        let config = RunConfig::default();
+        let text = config.to_toml().unwrap();
+        assert_eq!(toml::from_str::<RunConfig>(&text).unwrap(), config);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[train]\nepoch = 3\n").unwrap();
+        let error = format!("{:#}", RunConfig::read(file.path()).unwrap_err());
+        assert!(error.contains("epoch"), "{error}");
+    }
+}

@@ -1,0 +1,11 @@
+//! Training: epochs over an engine, the history, and the checkpoints.
+
+mod checkpoint;
+mod config;
+mod epochs;
+mod history;
+
+pub use checkpoint::{Card, Weights, load, save};
+pub use config::{RunConfig, TrainSettings};
+pub use epochs::{Observer, Outcome, Running, Trainer};
+pub use history::{Epoch, History};

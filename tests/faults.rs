@@ -1,0 +1,292 @@
+//! The harness's own test: faults planted in the shaders' text, each of which the kernel test must catch.
+//!
+//! A fault is a text that stands once in a kernel's WGSL and what replaces it: an index, a dropped bias, `>` for `>=`. The
+//! altered kernel must still be valid WGSL, and `verify` must say that it is wrong.
+
+mod common;
+
+use std::sync::Mutex;
+use wgradcam::kernel::{self, Kernel};
+use wgradcam::verify;
+
+/// Kernel, what stands in its text, what is put there.
+type Fault = (&'static str, &'static str, &'static str);
+
+/// Faults show in the small shapes; only a folded grid needs a large one.
+const SMALL: usize = 20_000;
+
+#[rustfmt::skip]
+const FAULTS: &[Fault] = &[
+    // gather.wgsl
+    ("gather.forward", "rescaled(w1, 0u), rescaled(w1, 1u), 0.0", "rescaled(w1, 1u), rescaled(w1, 0u), 0.0"),
+    ("gather.forward", "* 0.003921569", "/ 255.0"),
+    ("gather.forward", " - dims.chunk_first", ""),
+    ("gather.forward", "step.first + b", "b"),
+    ("gather.forward", "if (left > 3u)", "if (left > 4u)"),
+    ("gather.forward", "if (left > 1u)", "if (left > 0u)"),
+    ("gather.forward", "picture < dims.chunk_len", "picture <= dims.chunk_len"),
+    ("gather.forward", "(8u * at)", "(24u - 8u * at)"),
+    // conv2d.wgsl
+    ("conv2d.forward", "value + bias[co]", "value"),
+    ("conv2d.forward", "dims.relu != 0u", "dims.relu == 0u"),
+    ("conv2d.forward", "store_y(n, oy, ox + 2u, co_a, block.a[2])", "store_y(n, oy, ox + 2u, co_a, block.a[1])"),
+    ("conv2d.forward", "store_y(n, oy + 1u, ox, co_b, block.b[4]);", ""),
+    ("conv2d.forward", "if (oy < dims.out_h && ox", "if (oy <= dims.out_h && ox"),
+    ("conv2d.forward", "ox < dims.out_w) {", "ox <= dims.out_w) {"),
+    ("conv2d.forward", "let oy = (id / (c_blocks * x_blocks)) % y_blocks * 2u", "let oy = (id / (c_blocks * x_blocks)) % y_blocks"),
+    ("conv2d.backward_input", "i32(iy + dims.pad_top) - i32(ky)", "i32(iy + dims.pad_top) + i32(ky)"),
+    ("conv2d.backward_input", "i32(ix + dims.pad_left)", "i32(ix)"),
+    ("conv2d.backward_input", "weight[row + 3u * out_c4]", "weight[row + 2u * out_c4]"),
+    ("conv2d.backward_input", "ox >= 0 && ox < i32(dims.out_w)", "ox >= 0"),
+    ("conv2d.backward_input", "oy >= 0 && oy <", "oy <"),
+    ("conv2d.backward_input", "dy_at(n_read, oy + 1, ox + 2, co) * w", "dy_at(n_read, oy, ox + 2, co) * w"),
+    ("conv2d.backward_input", "dy_at(n_read, oy, ox, co) * w", "w * dy_at(n_read, oy, ox, co)"),
+    ("conv2d.backward_input", "iy < dims.in_h && ix < dims.in_w", "iy < dims.in_h"),
+    ("conv2d.backward_input", "let n = id / (in_c4 * x_blocks * y_blocks);", "let n = id / (in_c4 * x_blocks * y_blocks) + 1u;"),
+    // conv2d_backward_weight.wgsl
+    ("conv2d.backward_weight", "x0 = x1;", "x0 = x2;"),
+    ("conv2d.backward_weight", " - i32(dims.pad_top)", ""),
+    ("conv2d.backward_weight", " - i32(dims.pad_left)", ""),
+    ("conv2d.backward_weight", "bias_b += db", "bias_b += da"),
+    ("conv2d.backward_weight", "min((split + 1u) * dims.rows_per_split, dims.batch * dims.out_h)", "(split + 1u) * dims.rows_per_split"),
+    ("conv2d.backward_weight", "var row = split * dims.rows_per_split", "var row = split * dims.rows_per_split + 1u"),
+    ("conv2d.backward_weight", "a2 += outer(x2, da)", "a2 += outer(x2, db)"),
+    ("conv2d.backward_weight", "if (third) { store_tap(split, tap + 2u, ci, co_a, a2); }", "store_tap(split, tap + 2u, ci, co_a, a2);"),
+    ("conv2d.backward_weight", "= value[2]", "= value[1]"),
+    ("conv2d.backward_weight", "ox < dims.out_w; ox++", "ox + 1u < dims.out_w; ox++"),
+    ("conv2d.backward_weight", "i32(ox) + 2", "i32(ox) + 1"),
+    ("conv2d.backward_weight", "ix >= 0 && ix < i32(dims.in_w)", "ix < i32(dims.in_w)"),
+    ("conv2d.backward_weight", "tap == 0u && ci == 0u", "tap == 1u && ci == 0u"),
+    ("conv2d.reduce_weight", "var s = 0u", "var s = 1u"),
+    ("conv2d.reduce_weight", "sums[s * all + at]", "sums[s * weights + at]"),
+    ("conv2d.reduce_weight", "weights + out_c4;", "weights + out_c4 - 1u;"),
+    ("conv2d.reduce_weight", "dbias[id - weights] = sum", "dbias[id - weights] = -sum"),
+    // shared/conv2d_block.wgsl
+    ("conv2d.forward", "x_at(n, iy + 1, ix + 2, ci)", "x_at(n, iy, ix + 2, ci)"),
+    ("conv2d.forward", "(*block).b[3] += wb * x3", "(*block).b[3] += wa * x3"),
+    ("conv2d.forward", "iy < i32(dims.in_h)", "iy <= i32(dims.in_h)"),
+    ("conv2d.forward", "weight[row + out_c4 + co_b]", "weight[row + out_c4 + co_a]"),
+    ("conv2d_relu_maxpool2x2.forward", "i32(oy + ky) - i32(dims.pad_top)", "i32(oy + ky)"),
+    ("conv2d_relu_maxpool2x2.forward", "i32(ox + kx) - i32(dims.pad_left)", "i32(ox + kx) + i32(dims.pad_left)"),
+    ("conv2d_relu_maxpool2x2.forward", "(*block).a[5] += wa * x5", "(*block).a[5] += x5 * wa"),
+    // conv2d_relu_maxpool2x2.wgsl
+    ("conv2d_relu_maxpool2x2.forward", "r1 > m", "r1 >= m"),
+    ("conv2d_relu_maxpool2x2.forward", "r3 > m", "r3 >= m"),
+    ("conv2d_relu_maxpool2x2.forward", "if (n < dims.batch && px < pool_w)", "if (n < dims.batch)"),
+    ("conv2d_relu_maxpool2x2.forward", "max(p10 + b, zero)", "max(p10, zero)"),
+    ("conv2d_relu_maxpool2x2.forward", "let r0 = max(p00 + b, zero)", "let r0 = p00 + b"),
+    ("conv2d_relu_maxpool2x2.forward", "let pool_w = dims.out_w / 2u;\n    if", "let pool_w = (dims.out_w + 1u) / 2u;\n    if"),
+    ("conv2d_relu_maxpool2x2.forward", "block.a[2], block.a[3], block.a[6]", "block.a[2], block.a[6], block.a[3]"),
+    ("conv2d_relu_maxpool2x2.forward", "code.y << 8u", "code.y << 4u"),
+    ("conv2d_relu_maxpool2x2.backward", "pooled[at] > vec4<f32>()", "pooled[at] >= vec4<f32>()"),
+    ("conv2d_relu_maxpool2x2.backward", "(oy - 2u * py) * 2u + (ox - 2u * px)", "(ox - 2u * px) * 2u + (oy - 2u * py)"),
+    ("conv2d_relu_maxpool2x2.backward", "oy < pool_h * 2u && ox < pool_w * 2u", "oy < pool_h * 2u"),
+    ("conv2d_relu_maxpool2x2.backward", "vec4<u32>(0u, 8u, 16u, 24u)", "vec4<u32>(8u, 0u, 16u, 24u)"),
+    // relu.wgsl
+    ("relu.backward", "y[id] > vec4<f32>()", "y[id] >= vec4<f32>()"),
+    ("relu.backward", "dy[id], y[id] >", "y[id], dy[id] >"),
+    ("relu.backward", "id < dims.len / 4u", "id < dims.len / 4u - 1u"),
+    ("relu.backward", "id < dims.len / 4u", "id <= dims.len / 4u"),
+    // maxpool2x2.wgsl
+    ("maxpool2x2.forward", "x2 > m", "x2 >= m"),
+    ("maxpool2x2.forward", "x[at + down + c4]", "x[at + down]"),
+    ("maxpool2x2.forward", "let down = dims.in_w * c4", "let down = 2u * pool_w * c4"),
+    ("maxpool2x2.forward", "vec4<u32>(3u), x3 > m", "vec4<u32>(2u), x3 > m"),
+    ("maxpool2x2.backward", "(iy - 2u * py) * 2u + (ix - 2u * px)", "(ix - 2u * px) * 2u + (iy - 2u * py)"),
+    ("maxpool2x2.backward", "iy < pool_h * 2u && ix < pool_w * 2u", "iy < pool_h * 2u"),
+    ("maxpool2x2.backward", "vec4<u32>(0u, 8u, 16u, 24u)", "vec4<u32>(0u, 16u, 8u, 24u)"),
+    ("maxpool2x2.backward", "codes == here", "codes <= here"),
+    // dense.wgsl
+    ("dense.forward", "a3 += wa * x3", "a3 += wa * x2"),
+    ("dense.forward", "min((split + 1u) * dims.per_split / 4u, in4)", "(split + 1u) * dims.per_split / 4u"),
+    ("dense.forward", "split < dims.splits && b < dims.batch", "split < dims.splits"),
+    ("dense.forward", "c5 += wb * x5;", ""),
+    ("dense.forward", "x[r6 + i]", "x[r5 + i]"),
+    ("dense.forward", "weight[row + 3u * out4 + ja]", "weight[row + 3u * out4 + jb]"),
+    ("dense.reduce", "sum + bias[id % out4]", "sum"),
+    ("dense.reduce", "bias[id % out4]", "bias[id / out4 % out4]"),
+    ("dense.reduce", "s < dims.splits; s++", "s + 1u < dims.splits; s++"),
+    ("dense.reduce", "max(z, vec4<f32>())", "z"),
+    ("dense.backward_input", "a4 += dy[r4 + j] * w", "a4 += w * dy[r4 + j]"),
+    ("dense.backward_input", "id / in4 * 8u", "id / in4 * 4u"),
+    ("dense.backward_input", "if (b < dims.batch) {\n        dx", "if (b <= dims.batch) {\n        dx"),
+    ("dense.backward_input", "j < out4; j++", "j + 1u < out4; j++"),
+    ("dense.backward_weight", "bias_b += db;", ""),
+    ("dense.backward_weight", "outer(xb, db)", "outer(xb, da)"),
+    ("dense.backward_weight", "a.x * b, a.y * b", "a.y * b, a.x * b"),
+    ("dense.backward_weight", "b < dims.batch; b++", "b + 1u < dims.batch; b++"),
+    ("dense.backward_weight", "if (i == 0u)", "if (i == 1u)"),
+    // dropout.wgsl
+    ("dropout.forward", ">> 8u) >= dims.threshold", ">> 7u) >= dims.threshold"),
+    ("dropout.forward", ">> 8u) >= dims.threshold", ">> 8u) < dims.threshold"),
+    ("dropout.forward", "step.seed + dims.layer * 0x9E3779B9u", "step.seed"),
+    ("dropout.forward", "masked(x[id], id)", "masked(x[id], id + 1u)"),
+    ("dropout.backward", "masked(dy[id], id)", "dy[id]"),
+    ("dropout.backward", "value * bitcast<f32>(dims.scale_bits)", "value"),
+    ("dropout.backward", "step.step", "step.first"),
+    // shared/rng.wgsl
+    ("dropout.forward", "277803737u", "277803739u"),
+    ("dropout.forward", "pcg(b + pcg(a))", "pcg(a + pcg(b))"),
+    ("dropout.backward", "(state >> 28u) + 4u", "(state >> 28u) + 3u"),
+    // shared/index.wgsl
+    ("dropout.forward", "gid.y * (groups.x * 64u) + gid.x", "gid.x"),
+    ("dropout.forward", "groups.x * 64u", "groups.x * 32u"),
+    // shared/step.wgsl
+    ("adam.update", "alpha: f32,\n    one_minus_beta1: f32,", "one_minus_beta1: f32,\n    alpha: f32,"),
+    ("collect.forward", "first: u32,\n    step: u32,", "step: u32,\n    first: u32,"),
+    // sigmoid_bce.wgsl
+    ("sigmoid_bce.forward", "(p - t) / f32(dims.batch)", "(p - t)"),
+    ("sigmoid_bce.forward", "labels[min(picture, dims.images - 1u)]", "labels[min(id, dims.images - 1u)]"),
+    ("sigmoid_bce.forward", "order[min(step.first + id, dims.pictures - 1u)]", "order[min(id, dims.pictures - 1u)]"),
+    ("sigmoid_bce.forward", "exp(-abs(z))", "exp(-z)"),
+    ("sigmoid_bce.forward", "select(0.0, p, j == 0u)", "p"),
+    ("sigmoid_bce.forward", "log1p_unit(e);", "log(1.0 + e);"),
+    ("sigmoid_bce.forward", "select(max(z, 0.0), max(-z, 0.0), one)", "select(max(-z, 0.0), max(z, 0.0), one)"),
+    ("sigmoid_bce.forward", "(p > 0.5) == one", "(p < 0.5) == one"),
+    ("sigmoid_bce.forward", "(p > 0.5) == one", "(p >= 0.5) == one"),
+    // shared/log1p.wgsl
+    ("sigmoid_bce.forward", "1.0 / 5.0", "1.0 / 6.0"),
+    ("softmax_ce.forward", "e / (2.0 + e)", "e / (1.0 + e)"),
+    // softmax_ce.wgsl
+    ("softmax_ce.forward", "exp(logits[at + j] - m), 0.0", "exp(logits[at + j]), 0.0"),
+    ("softmax_ce.forward", "z > m", "z >= m"),
+    ("softmax_ce.forward", "p - select(0.0, 1.0, j == label)", "p"),
+    ("softmax_ce.forward", "select(0.0, 1.0, j == label)) / f32(dims.batch)", "select(0.0, 1.0, j == label))"),
+    ("softmax_ce.forward", "(m - logits[at + label])", "m"),
+    ("softmax_ce.forward", "select(0.0, exp(z - m) / sum, j < dims.classes)", "exp(z - m) / sum"),
+    ("softmax_ce.forward", "let sum = 1.0 + rest", "let sum = rest"),
+    ("softmax_ce.forward", "top == label)", "top != label)"),
+    // batch_mean.wgsl
+    ("batch_mean.forward", "losses[0] / f32(dims.batch)", "losses[0]"),
+    ("batch_mean.forward", "i += 64u", "i += 65u"),
+    ("batch_mean.forward", "hits[lane] += hits[lane + width]", "hits[lane] += losses[lane + width]"),
+    ("batch_mean.forward", "width = 32u", "width = 16u"),
+    ("batch_mean.forward", "metrics[2u * slot + 1u]", "metrics[2u * slot + 2u]"),
+    // adam.wgsl
+    ("adam.update", "g * g - v[id]", "g - v[id]"),
+    ("adam.update", "sqrt(v_new) + step.epsilon", "sqrt(v_new + step.epsilon)"),
+    ("adam.update", "sqrt(v_new) + step.epsilon", "sqrt(v_new)"),
+    ("adam.update", "v[id]) * step.one_minus_beta2", "v[id]) * step.one_minus_beta1"),
+    ("adam.update", "weight[id] -=", "weight[id] +="),
+    ("adam.update", "m[id] = m_new;", ""),
+    // collect.wgsl
+    ("collect.forward", "step.first * dims.stride + id", "step.first + id"),
+    ("collect.forward", "all_probs[to] = probs[id]", "all_probs[to] = logits[id]"),
+    ("collect.forward", "id < dims.batch * dims.stride", "id < dims.batch"),
+    // score.wgsl
+    ("score.backward", "p > 0.5", "p < 0.5"),
+    ("score.backward", "z > m", "z >= m"),
+    ("score.backward", "p * (1.0 - p)", "p"),
+    ("score.backward", "pc * (hot - probs[at + j])", "hot - probs[at + j]"),
+    ("score.backward", "dims.class_index == 1u", "dims.class_index == 0u"),
+    ("score.backward", "select(0.0, signed, j == 0u)", "signed"),
+    ("score.backward", "|| dims.target_kind == 1u", ""),
+    // gradcam.wgsl
+    ("gradcam.row_sum", "at / c4 * dims.w * c4", "at / c4 * dims.h * c4"),
+    ("gradcam.row_sum", "dx[start + i * c4]", "dx[start + i]"),
+    ("gradcam.row_sum", "i < dims.w; i++) {\n        sum", "i + 1u < dims.w; i++) {\n        sum"),
+    ("gradcam.weights", "sum / f32(dims.h * dims.w)", "sum"),
+    ("gradcam.weights", "sum / f32(dims.h * dims.w)", "sum / f32(dims.h * dims.h)"),
+    ("gradcam.weights", "at / c4 * dims.h * c4", "at * dims.h"),
+    ("gradcam.map", "dims.technique == 2u", "dims.technique == 1u"),
+    ("gradcam.map", "channel_weights[n * c4 + c]", "channel_weights[c]"),
+    ("gradcam.map", "max(d, vec4<f32>())", "d"),
+    ("gradcam.map", "c < c4; c++", "c + 1u < c4; c++"),
+    ("gradcam.row_maximum", "m = max(m, raw_map[start + i])", "m = min(m, raw_map[start + i])"),
+    ("gradcam.row_maximum", "var m = raw_map[start]", "var m = 0.0"),
+    ("gradcam.row_maximum", "var i = 1u; i < dims.w", "var i = 2u; i < dims.w"),
+    ("gradcam.normalise", "max(r, 0.0) / m", "r / m"),
+    ("gradcam.normalise", "m > 0.0", "m >= 0.0"),
+    ("gradcam.normalise", "row_maxima[n * dims.h + i]", "row_maxima[i]"),
+    ("gradcam.normalise", "max(r, 0.0) / m, m > 0.0", "max(r, 0.0), m > 0.0"),
+    // resize.wgsl
+    ("resize.bilinear", "bitcast<f32>(dims.scale_x_bits) - 0.5", "bitcast<f32>(dims.scale_x_bits)"),
+    ("resize.bilinear", "(f32(oy) + 0.5)", "f32(oy)"),
+    ("resize.bilinear", "bitcast<f32>(dims.scale_y_bits)", "bitcast<f32>(dims.scale_x_bits)"),
+    ("resize.bilinear", "dims.in_w - 1u", "dims.in_w"),
+    ("resize.bilinear", "(lower - upper) * ty", "(lower - upper) * tx"),
+    ("resize.bilinear", "c = x[base + y1 * dims.in_w + x0]", "c = x[base + y0 * dims.in_w + x0]"),
+    ("resize.bilinear", "n * dims.in_h * dims.in_w", "n * dims.in_h"),
+];
+
+/// Faults that the harness lets pass, and why it may.
+const SURVIVORS: &[(Fault, &str)] = &[(
+    ("sigmoid_bce.forward", "(p > 0.5) == one", "(p >= 0.5) == one"),
+    "differs at z = 0 only, where WGSL allows exp(0) to be a few ulps off 1 and so p to be on either side of 0.5",
+)];
+
+/// The kernel with the fault in its own file or in a shared text. The find text stands exactly once.
+fn plant(&(key, find, replace): &Fault) -> &'static Kernel {
+    let kernel = kernel::by_key(key);
+    let found = kernel.wgsl().matches(find).count();
+    assert_eq!(found, 1, "{key}: {find:?} stands {found} times in the shader");
+    let alter = |text: &'static str| -> &'static str { Box::leak(text.replace(find, replace).into_boxed_str()) };
+    let shared: Vec<&'static str> = kernel.shared.iter().map(|text| alter(text)).collect();
+    let mutant = Kernel { source: alter(kernel.source), shared: Box::leak(shared.into_boxed_slice()), ..*kernel };
+    let text = mutant.wgsl();
+    let module =
+        naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{key} with {replace:?}: {}", e.emit_to_string(&text)));
+    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{key} with {replace:?}: {}", e.emit_to_string(&text)));
+    Box::leak(Box::new(mutant))
+}
+
+#[test]
+fn every_kernel_and_every_shared_text_has_faults() {
+    for k in kernel::all() {
+        let planted = FAULTS.iter().filter(|f| f.0 == k.key).count();
+        assert!(planted >= 2, "{} has {planted} faults planted", k.key);
+    }
+    for text in kernel::all().flat_map(|k| k.shared) {
+        let in_text = |f: &&Fault| kernel::by_key(f.0).shared.contains(text) && text.contains(f.1);
+        assert!(FAULTS.iter().filter(in_text).count() >= 2, "too few faults in\n{text}");
+    }
+}
+
+#[test]
+fn planted_faults_are_caught() {
+    let Some(adapter) = common::adapter() else { return };
+    let next = Mutex::new(FAULTS.iter());
+    let survivors = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some(fault) = next.lock().expect("no thread panicked").next() else { return };
+                    let mutant = plant(fault);
+                    let folded = kernel::INDEX_WGSL.contains(fault.1);
+                    let small = |dims: &Vec<u32>| folded != (verify::elements(mutant, dims) <= SMALL);
+                    let cases: Vec<_> = (mutant.cases)().into_iter().filter(small).collect();
+                    assert!(!cases.is_empty(), "{} has no case for this fault", mutant.key);
+                    let row = verify::check(&adapter, mutant, &cases);
+                    match row.failure {
+                        None => survivors.lock().expect("no thread panicked").push(*fault),
+                        Some(text) => {
+                            // A fault that the CPU twin fails, or that the driver refuses, was not caught by a comparison.
+                            let compared = text.contains("should be") || text.contains("behind the end");
+                            assert!(compared && !text.contains("CPU twin"), "{}: {text}", mutant.key);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let survivors = survivors.into_inner().expect("no thread panicked");
+    let caught = FAULTS.len() - survivors.len();
+    eprintln!("{caught} of {} planted faults were caught", FAULTS.len());
+    for (key, find, replace) in &survivors {
+        let reason = SURVIVORS.iter().find(|(f, _)| *f == (*key, *find, *replace)).map(|(_, reason)| *reason);
+        eprintln!("survived: {key}: {find:?} -> {replace:?}: {}", reason.unwrap_or("NOT EXPLAINED"));
+    }
+    assert!(survivors.iter().all(|s| SURVIVORS.iter().any(|(f, _)| f == s)), "a fault survived unexplained");
+    assert!(20 * caught >= 19 * FAULTS.len(), "fewer than 95 % caught");
+}
+
+#[test]
+fn an_unaltered_kernel_passes() {
+    let Some(adapter) = common::adapter() else { return };
+    let mutant = plant(&("dense.forward", "// 8 rows by 8 outputs", "// eight rows by eight outputs"));
+    let row = verify::check(&adapter, mutant, &(mutant.cases)());
+    assert!(row.passed, "{:?}", row.failure);
+}

@@ -1,0 +1,239 @@
+//! The WGSL files against the registry and against every naga back end. No GPU.
+
+use naga::AddressSpace;
+use naga::back::{glsl, hlsl, msl, spv};
+use naga::proc::{BoundsCheckPolicies, Layouter};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{GlobalVariable, Handle, Module, Scalar, ScalarKind, StorageAccess, TypeInner};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use wgradcam::kernel::{self, Access, Elem, Kernel, STEP_FIELDS, StepUniform, WORKGROUP};
+
+/// WebGPU's default limits.
+const MAX_STORAGE_BUFFERS: usize = 8;
+const MAX_WORKGROUP_MEMORY: u32 = 16_384;
+const MAX_INVOCATIONS: u32 = 256;
+
+/// The kernel's module, parsed and validated without any optional capability.
+fn module(kernel: &Kernel) -> (Module, ModuleInfo) {
+    let text = kernel.wgsl();
+    let module =
+        naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&text, kernel.file)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&text, kernel.file)));
+    (module, info)
+}
+
+fn entry_index(module: &Module, kernel: &Kernel) -> usize {
+    let found = module.entry_points.iter().position(|e| e.name == kernel.entry);
+    found.unwrap_or_else(|| panic!("{} has no entry point {}", kernel.file, kernel.entry))
+}
+
+/// The globals that the kernel's entry point uses, itself or through functions.
+fn used<'a>(module: &'a Module, info: &ModuleInfo, kernel: &Kernel) -> Vec<(Handle<GlobalVariable>, &'a GlobalVariable)> {
+    let function = info.get_entry_point(entry_index(module, kernel));
+    module.global_variables.iter().filter(|(handle, _)| !function[*handle].is_empty()).collect()
+}
+
+fn struct_fields<'a>(module: &'a Module, name: &str) -> (Vec<(&'a str, u32, Scalar)>, u32) {
+    let (_, ty) =
+        module.types.iter().find(|(_, t)| t.name.as_deref() == Some(name)).unwrap_or_else(|| panic!("no struct {name}"));
+    let TypeInner::Struct { members, span } = &ty.inner else { panic!("{name} is no struct") };
+    let fields = members.iter().map(|m| {
+        let TypeInner::Scalar(scalar) = module.types[m.ty].inner else { panic!("{name}.{:?} is no scalar", m.name) };
+        (m.name.as_deref().expect("WGSL members have names"), m.offset, scalar)
+    });
+    (fields.collect(), *span)
+}
+
+#[test]
+fn the_folder_and_the_registry_hold_the_same_files_and_entry_points() {
+    let shaders = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let wgsl = |folder: &Path| -> BTreeMap<String, String> {
+        std::fs::read_dir(folder)
+            .expect("the folder is there")
+            .map(|entry| entry.expect("it can be listed").path())
+            .filter(|path| path.is_file())
+            .map(|path| {
+                assert_eq!(path.extension().and_then(|e| e.to_str()), Some("wgsl"), "{}", path.display());
+                let name = path.file_name().and_then(|n| n.to_str()).expect("an ASCII name").to_owned();
+                (name, std::fs::read_to_string(path).expect("it can be read"))
+            })
+            .collect()
+    };
+    let mut registry: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for k in kernel::all() {
+        assert!(registry.entry(k.file).or_default().insert(k.entry), "{} {} stands twice", k.file, k.entry);
+    }
+    let files = wgsl(&shaders);
+    assert_eq!(files.keys().map(String::as_str).collect::<Vec<_>>(), registry.keys().copied().collect::<Vec<_>>());
+    for k in kernel::all() {
+        assert!(files[k.file] == k.source, "{} is built from another text than {}", k.key, k.file);
+        let (module, _) = module(k);
+        let entries: BTreeSet<_> = module.entry_points.iter().map(|e| e.name.as_str()).collect();
+        assert_eq!(entries, registry[k.file], "{}", k.file);
+    }
+    let shared: BTreeSet<_> = kernel::all().flat_map(|k| k.shared.iter().copied()).collect();
+    let on_disk = wgsl(&shaders.join("shared"));
+    assert_eq!(on_disk.values().map(String::as_str).collect::<BTreeSet<_>>(), shared);
+}
+
+#[test]
+fn keys_are_op_and_entry_and_stand_once() {
+    let mut keys = BTreeSet::new();
+    for k in kernel::all() {
+        assert!(keys.insert(k.key), "{} stands twice", k.key);
+        let (op, entry) = k.key.split_once('.').expect("op.entry");
+        assert_eq!(entry, k.entry, "{}", k.key);
+        assert!(k.file.starts_with(op), "{} lives in {}", k.key, k.file);
+        assert!(!(k.cases)().is_empty(), "{} has no cases", k.key);
+        // What is read stands before what is written: the players and `verify` count on it.
+        let first_write = k.bindings.iter().position(|b| b.access != Access::Read).expect("a kernel writes");
+        assert!(k.bindings[first_write..].iter().all(|b| b.access != Access::Read), "{} reads after it writes", k.key);
+        assert!(k.bindings.len() <= MAX_STORAGE_BUFFERS, "{} has {} storage buffers", k.key, k.bindings.len());
+    }
+}
+
+#[test]
+fn bindings_are_the_registrys() {
+    for k in kernel::all() {
+        let (module, info) = module(k);
+        let mut found = BTreeMap::new();
+        for (_, global) in used(&module, &info, k) {
+            let Some(binding) = &global.binding else {
+                assert_eq!(global.space, AddressSpace::WorkGroup, "{}: {:?}", k.key, global.name);
+                continue;
+            };
+            assert_eq!(binding.group, 0, "{}", k.key);
+            assert!(found.insert(binding.binding, global).is_none(), "{} binds {} twice", k.key, binding.binding);
+        }
+        let mut take = |binding: u32, name: &str| {
+            let global = found.remove(&binding).unwrap_or_else(|| panic!("{} does not use binding {binding}, {name}", k.key));
+            assert_eq!(global.name.as_deref(), Some(name), "{} binding {binding}", k.key);
+            global
+        };
+        let type_name = |global: &GlobalVariable| module.types[global.ty].name.as_deref().unwrap_or_default().to_owned();
+        let dims = take(0, "dims");
+        assert_eq!((dims.space, &*type_name(dims)), (AddressSpace::Uniform, "Dims"), "{}", k.key);
+        if k.step {
+            let step = take(1, "step");
+            assert_eq!((step.space, &*type_name(step)), (AddressSpace::Uniform, "Step"), "{}", k.key);
+        }
+        for (binding, b) in (k.first_binding()..).zip(k.bindings) {
+            let global = take(binding, b.name);
+            let AddressSpace::Storage { access } = global.space else { panic!("{}: {} is no storage", k.key, b.name) };
+            let expected = match b.access {
+                Access::Read => StorageAccess::LOAD,
+                Access::Write | Access::Update => StorageAccess::LOAD | StorageAccess::STORE,
+            };
+            assert_eq!(access, expected, "{}: {}", k.key, b.name);
+            let TypeInner::Array { base, .. } = module.types[global.ty].inner else {
+                panic!("{}: {} is no array", k.key, b.name)
+            };
+            let kind = match module.types[base].inner {
+                TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. } => scalar,
+                _ => panic!("{}: {} holds neither scalars nor vectors", k.key, b.name),
+            };
+            let expected = match b.elem {
+                Elem::F32 => ScalarKind::Float,
+                Elem::U32 => ScalarKind::Uint,
+            };
+            assert_eq!((kind.kind, kind.width), (expected, 4), "{}: {}", k.key, b.name);
+        }
+        assert!(found.is_empty(), "{} uses bindings that the registry does not know: {:?}", k.key, found.keys());
+    }
+}
+
+#[test]
+fn wgsl_structs_are_laid_out_as_rusts() {
+    for k in kernel::all() {
+        let (module, _) = module(k);
+        let (dims, span) = struct_fields(&module, "Dims");
+        let expected: Vec<_> = (0u32..).zip(k.dims).map(|(i, name)| (*name, 4 * i, Scalar::U32)).collect();
+        assert_eq!(dims, expected, "{}", k.key);
+        assert_eq!(span as usize, 4 * k.dims.len(), "{}", k.key);
+        for case in (k.cases)() {
+            assert_eq!(case.len(), k.dims.len(), "{}", k.key);
+        }
+        if k.step {
+            let (step, span) = struct_fields(&module, "Step");
+            let expected: Vec<_> = (0u32..)
+                .zip(STEP_FIELDS)
+                .map(|(i, name)| (*name, 4 * i, if i < 4 { Scalar::U32 } else { Scalar::F32 }))
+                .collect();
+            assert_eq!(step, expected, "{}", k.key);
+            assert_eq!(span as usize, size_of::<StepUniform>(), "{}", k.key);
+        }
+    }
+}
+
+#[test]
+fn the_first_comment_line_of_an_entry_point_is_its_formula() {
+    for k in kernel::all() {
+        let lines: Vec<&str> = k.source.lines().collect();
+        let name = format!("fn {}(", k.entry);
+        let at =
+            lines.iter().position(|l| l.starts_with(&name)).unwrap_or_else(|| panic!("{}: no line begins with {name}", k.file));
+        let compute = lines[..at].iter().rposition(|l| l.starts_with("@compute")).expect("an entry point has @compute");
+        let first = lines[..compute].iter().rposition(|l| !l.starts_with("//")).map_or(0, |i| i + 1);
+        assert_eq!(lines[first], format!("// {}", k.formula), "{}", k.key);
+    }
+}
+
+#[test]
+fn workgroups_stay_inside_webgpus_default_limits() {
+    for k in kernel::all() {
+        let (module, info) = module(k);
+        let size = module.entry_points[entry_index(&module, k)].workgroup_size;
+        assert_eq!(size.iter().product::<u32>(), WORKGROUP, "{}", k.key);
+        const { assert!(WORKGROUP <= MAX_INVOCATIONS) };
+        let mut layouter = Layouter::default();
+        layouter.update(module.to_ctx()).expect("a valid module has layouts");
+        let memory: u32 = used(&module, &info, k)
+            .iter()
+            .filter(|(_, g)| g.space == AddressSpace::WorkGroup)
+            .map(|(_, g)| layouter[g.ty].size)
+            .sum();
+        assert!(memory <= MAX_WORKGROUP_MEMORY, "{} takes {memory} bytes of workgroup memory", k.key);
+        for case in (k.cases)() {
+            let grid = (k.grid)(&case);
+            assert!(grid.iter().all(|n| (1..=65_535).contains(n)), "{}: grid {grid:?} for {case:?}", k.key);
+        }
+    }
+}
+
+#[test]
+fn every_naga_back_end_takes_every_kernel() {
+    for k in kernel::all() {
+        let (module, info) = module(k);
+        let entry = || Some((naga::ShaderStage::Compute, k.entry.to_owned()));
+
+        let pipeline = spv::PipelineOptions { shader_stage: naga::ShaderStage::Compute, entry_point: k.entry.to_owned() };
+        let words = spv::write_vec(&module, &info, &spv::Options::default(), Some(&pipeline));
+        assert!(!words.unwrap_or_else(|e| panic!("{} as SPIR-V: {e}", k.key)).is_empty());
+
+        let options = msl::Options { lang_version: (2, 4), ..msl::Options::default() };
+        let pipeline = msl::PipelineOptions { entry_point: entry(), ..msl::PipelineOptions::default() };
+        let (text, _) =
+            msl::write_string(&module, &info, &options, &pipeline).unwrap_or_else(|e| panic!("{} as MSL: {e}", k.key));
+        assert!(text.contains("kernel void"), "{}", k.key);
+
+        let mut text = String::new();
+        let options = hlsl::Options::default();
+        let pipeline = hlsl::PipelineOptions { entry_point: entry() };
+        hlsl::Writer::new(&mut text, &options, &pipeline)
+            .write(&module, &info, None)
+            .unwrap_or_else(|e| panic!("{} as HLSL: {e}", k.key));
+        assert!(text.contains("numthreads"), "{}", k.key);
+
+        let mut text = String::new();
+        let options = glsl::Options { version: glsl::Version::Desktop(430), ..glsl::Options::default() };
+        let pipeline =
+            glsl::PipelineOptions { shader_stage: naga::ShaderStage::Compute, entry_point: k.entry.to_owned(), multiview: None };
+        glsl::Writer::new(&mut text, &module, &info, &options, &pipeline, BoundsCheckPolicies::default())
+            .and_then(|mut writer| writer.write())
+            .unwrap_or_else(|e| panic!("{} as GLSL: {e}", k.key));
+        assert!(text.contains("void main()"), "{}", k.key);
+    }
+}
