@@ -427,3 +427,56 @@ impl Runner {
 fn tensor(case: usize, binding: &Binding) -> String {
     format!("{case}/{}", binding.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The f32 twin's outputs of a kernel's case, altered, as `compare` sees them.
+    fn judged(key: &str, case: usize, tier: Tier, alter: impl FnOnce(&mut [Values])) -> Result<Tally> {
+        let kernel = kernel::by_key(key);
+        let case = Case::draw(kernel, &(kernel.cases)()[case], tier, 1);
+        let mut got = case.play_f32();
+        alter(&mut got);
+        Truth::of(&case)?.compare(&got)
+    }
+
+    fn floats(values: &mut Values) -> &mut Vec<f32> {
+        match values {
+            Values::F(v) => v,
+            Values::U(_) => panic!("words"),
+        }
+    }
+
+    fn words(values: &mut Values) -> &mut Vec<u32> {
+        match values {
+            Values::U(v) => v,
+            Values::F(_) => panic!("floats"),
+        }
+    }
+
+    #[test]
+    fn one_ulp_a_nan_or_a_touched_sentinel_fails() {
+        let fails = |tier, alter: fn(&mut Vec<f32>)| judged("dense.reduce", 1, tier, |got| alter(floats(&mut got[0]))).is_err();
+        for tier in [Tier::Integers, Tier::Floats] {
+            assert!(!fails(tier, |_| ()));
+            assert!(fails(tier, |v| v[3] = f32::NAN));
+            assert!(fails(tier, |v| v[5] += 0.001));
+            assert!(fails(tier, |v| *v.last_mut().expect("a sentinel") = 0.0));
+        }
+        assert!(fails(Tier::Integers, |v| v[7] = v[7].next_up()));
+    }
+
+    #[test]
+    fn only_a_near_tie_may_change_an_argmax() {
+        let key = "conv2d_relu_maxpool2x2.forward";
+        assert!(judged(key, 1, Tier::Floats, |_| ()).is_ok());
+        // Another place for every window: some of them have no tie at all.
+        assert!(judged(key, 1, Tier::Floats, |got| words(&mut got[1])[..6].iter_mut().for_each(|w| *w ^= 0x0101_0101)).is_err());
+        assert!(judged(key, 1, Tier::Floats, |got| words(&mut got[1])[0] |= 4).is_err());
+        let places = [[false, true, true, false]; 4];
+        assert!(within(0x0101_0101, 0x0102_0201, &places));
+        assert!(!within(0x0103_0101, 0x0102_0201, &places));
+        assert!(!within(0x0501_0101, 0x0102_0201, &places));
+    }
+}

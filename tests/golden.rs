@@ -161,7 +161,8 @@ fn check(device: &mut dyn Device, plans: &Plans, gates: &Gates) {
     let mut failures = Vec::new();
     let mut gate = |what: String, error: f64, most: f64| {
         println!("{what}: {error:.2e} (gate {most:.0e})");
-        if !(error <= most) {
+        // NaN passes no gate.
+        if error.is_nan() || error > most {
             failures.push(format!("{what}: {error:.3e} > {most:.0e}"));
         }
     };
@@ -213,8 +214,7 @@ fn check(device: &mut dyn Device, plans: &Plans, gates: &Gates) {
     for (t, want) in (1..).zip(golden["steps"].as_array().expect("steps")) {
         device.player().play(plans.train, &[step(t)]).expect("a step");
         if t == 1 {
-            for (name, pool) in [("max_pooling2d_1", 16), ("max_pooling2d_2", 32), ("max_pooling2d_3", 64), ("dense_1", 128)] {
-                let _ = pool;
+            for name in ["max_pooling2d_1", "max_pooling2d_2", "max_pooling2d_3", "dense_1"] {
                 gate(
                     format!("{name} activation"),
                     summary_error(name, &device.tensor(&format!("{name}/y")), &golden["acts"][name]),
