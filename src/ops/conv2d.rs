@@ -249,120 +249,207 @@ pub const KERNELS: &[Kernel] = &[
     },
 ];
 
-/// Output rows that one im2col block holds: a block of about 256 KiB stays in a core's second-level cache.
-fn block_rows(d: &Conv2dDims) -> usize {
-    (65_536 / (d.out_w as usize * d.taps())).clamp(1, d.out_h as usize)
+/// Floats of one block of rows: 256 KiB in f32 stay in a core's second-level cache.
+const BLOCK: usize = 65_536;
+
+/// Output rows that are computed at once.
+fn block_rows(pitch: usize, channels: usize, rows: usize) -> usize {
+    // An even number, so that a block is whole pooling windows.
+    (BLOCK / (pitch * channels)).next_multiple_of(2).clamp(2, rows.max(2))
 }
 
-/// Copies the input patches of output rows `oy..oy+rows` of picture `n` into `cols`, a row of `taps` values per output pixel.
-fn im2col<T: Real>(d: &Conv2dDims, x: &[T], n: usize, oy: usize, rows: usize, cols: &mut Vec<T>) {
-    let (in_h, in_w, c) = (d.in_h as usize, d.in_w as usize, d.in_c as usize);
-    cols.clear();
-    for y in oy..oy + rows {
-        for ox in 0..d.out_w as usize {
-            for ky in 0..d.k_h as usize {
-                let iy = (y + ky).wrapping_sub(d.pad_top as usize);
-                for kx in 0..d.k_w as usize {
-                    let ix = (ox + kx).wrapping_sub(d.pad_left as usize);
-                    if iy < in_h && ix < in_w {
-                        let at = ((n * in_h + iy) * in_w + ix) * c;
-                        cols.extend_from_slice(&x[at..at + c]);
-                    } else {
-                        cols.resize(cols.len() + c, T::zero());
-                    }
-                }
+/// Rows of pixels with the padding made real. A patch of `k_h` x `k_w` pixels is then `k_h` contiguous runs, and the patches of
+/// neighbouring pixels are one matrix whose rows overlap: im2col without copying.
+struct Window<'a, T> {
+    data: &'a [T],
+    /// Pixels per row, `out_w + k_w - 1`.
+    pitch: usize,
+    channels: usize,
+}
+
+impl<'a, T: Real> Window<'a, T> {
+    /// Rows `top..top+rows` of `picture` ((`h`, `w`, channels), `left` zeros before each row); rows outside it are zeros.
+    /// Without padding they are the picture's own memory; else they are copied into `scratch`.
+    fn new(
+        picture: &'a [T],
+        [h, w, channels]: [usize; 3],
+        [top, left]: [isize; 2],
+        [rows, pitch]: [usize; 2],
+        scratch: &'a mut Vec<T>,
+    ) -> Self {
+        let inside = top >= 0 && top as usize + rows <= h;
+        if inside && left == 0 && pitch == w {
+            return Self { data: &picture[top as usize * w * channels..][..rows * w * channels], pitch, channels };
+        }
+        scratch.clear();
+        scratch.resize(rows * pitch * channels, T::zero());
+        for (r, to) in scratch.chunks_exact_mut(pitch * channels).enumerate() {
+            let y = top + r as isize;
+            if (0..h as isize).contains(&y) {
+                let row = &picture[y as usize * w * channels..][..w * channels];
+                to[left as usize * channels..][..w * channels].copy_from_slice(row);
             }
+        }
+        Self { data: scratch, pitch, channels }
+    }
+
+    /// The patches' row `ky`: a (pixels, k_w * channels) matrix whose rows overlap.
+    fn patches(&self, ky: usize, pixels: usize, k_w: usize) -> Mat<'a, T> {
+        let data = &self.data[ky * self.pitch * self.channels..];
+        Mat { data, rows: pixels, cols: k_w * self.channels, row_stride: self.channels, col_stride: 1 }
+    }
+
+    /// `z = correlation with weight` for `rows` rows of `pitch` pixels; the last `k_w - 1` pixels of each row mean nothing.
+    fn correlate(&self, weight: &[T], [k_h, k_w, out_c]: [usize; 3], rows: usize, z: &mut Vec<T>) {
+        z.resize(rows * self.pitch * out_c, T::zero());
+        let pixels = rows * self.pitch + 1 - k_w;
+        let taps = k_w * self.channels;
+        for ky in 0..k_h {
+            let weight = Mat::new(&weight[ky * taps * out_c..][..taps * out_c], taps, out_c);
+            matmul(z, ky > 0, self.patches(ky, pixels, k_w), weight);
         }
     }
 }
 
-/// `z = conv2d(x) + bias` of output rows `oy..oy+rows` of picture `n`, relu'd if the dims say so, through `cols` as scratch.
-pub(super) fn forward_rows<T: Real>(
+/// Scratch memory of one thread.
+#[derive(Default)]
+pub(super) struct Scratch<T> {
+    window: Vec<T>,
+    /// The product before bias and relu: rows of [`pitch`] pixels.
+    pub(super) z: Vec<T>,
+}
+
+impl Conv2dDims {
+    /// Pixels per row of [`Scratch::z`].
+    pub(super) fn pitch(&self) -> usize {
+        (self.out_w + self.k_w - 1) as usize
+    }
+
+    /// Output rows that are computed at once.
+    pub(super) fn block_rows(&self) -> usize {
+        block_rows(self.pitch(), self.out_c as usize, self.out_h as usize)
+    }
+
+    fn kernel(&self) -> [usize; 3] {
+        [self.k_h, self.k_w, self.out_c].map(|n| n as usize)
+    }
+
+    /// Picture `n` of x.
+    fn picture<'a, T>(&self, x: &'a [T], n: usize) -> &'a [T] {
+        let len = product(&[self.in_h, self.in_w, self.in_c]);
+        &x[n * len..(n + 1) * len]
+    }
+
+    /// What output rows `oy..oy+rows` of picture `n` see.
+    fn window<'a, T: Real>(&self, x: &'a [T], n: usize, oy: usize, rows: usize, scratch: &'a mut Vec<T>) -> Window<'a, T> {
+        let size = [self.in_h, self.in_w, self.in_c].map(|n| n as usize);
+        let start = [oy as isize - self.pad_top as isize, self.pad_left as isize];
+        Window::new(self.picture(x, n), size, start, [rows + self.k_h as usize - 1, self.pitch()], scratch)
+    }
+}
+
+/// The product of output rows `oy..oy+rows` of picture `n`, before bias and relu, into `scratch.z`.
+pub(super) fn correlate_rows<T: Real>(
     d: &Conv2dDims,
-    [x, weight, bias]: [&[T]; 3],
+    [x, weight]: [&[T]; 2],
     [n, oy, rows]: [usize; 3],
-    cols: &mut Vec<T>,
-    z: &mut [T],
+    scratch: &mut Scratch<T>,
 ) {
-    let pixels = rows * d.out_w as usize;
-    im2col(d, x, n, oy, rows, cols);
-    matmul(z, false, Mat::new(cols, pixels, d.taps()), Mat::new(weight, d.taps(), d.out_c as usize));
-    for pixel in z.chunks_exact_mut(d.out_c as usize) {
-        for (v, &b) in pixel.iter_mut().zip(bias) {
-            *v += b;
-            // A comparison instead of max(): relu(NaN) must stay NaN.
-            if d.relu != 0 && *v < T::zero() {
-                *v = T::zero();
-            }
-        }
-    }
+    let Scratch { window, z } = scratch;
+    d.window(x, n, oy, rows, window).correlate(weight, d.kernel(), rows, z);
 }
 
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
-    let inputs = [call.read(0), call.read(1), call.read(2)];
-    let (out_h, row) = (d.out_h as usize, product(&[d.out_w, d.out_c]));
-    let step = block_rows(&d);
-    call.writes[0].f_mut()[..d.y_len()].par_chunks_mut(out_h * row).enumerate().for_each_init(Vec::new, |cols, (n, y)| {
-        for (i, z) in y.chunks_mut(step * row).enumerate() {
-            forward_rows(&d, inputs, [n, i * step, z.len() / row], cols, z);
-        }
-    });
+    let (inputs, bias) = ([call.read(0), call.read(1)], call.read(2));
+    let (out_h, out_c) = (d.out_h as usize, d.out_c as usize);
+    let row = d.out_w as usize * out_c;
+    let step = d.block_rows();
+    call.writes[0].f_mut()[..d.y_len()].par_chunks_mut(out_h * row).enumerate().for_each_init(
+        Scratch::default,
+        |scratch, (n, y)| {
+            for (i, y) in y.chunks_mut(step * row).enumerate() {
+                correlate_rows(&d, inputs, [n, i * step, y.len() / row], scratch);
+                for (y, z) in y.chunks_exact_mut(row).zip(scratch.z.chunks_exact(d.pitch() * out_c)) {
+                    for (y, z) in y.chunks_exact_mut(out_c).zip(z.chunks_exact(out_c)) {
+                        for ((y, &z), &b) in y.iter_mut().zip(z).zip(bias) {
+                            let v = z + b;
+                            // A comparison instead of max(): relu(NaN) must stay NaN.
+                            *y = if d.relu != 0 && v < T::zero() { T::zero() } else { v };
+                        }
+                    }
+                }
+            }
+        },
+    );
 }
 
 fn backward_input<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
     let (dy, weight) = (call.read(0), call.read(1));
-    let (in_h, in_w, c) = (d.in_h as usize, d.in_w as usize, d.in_c as usize);
-    let (out_h, out_w, out_c) = (d.out_h as usize, d.out_w as usize, d.out_c as usize);
-    let step = block_rows(&d);
-    call.writes[0].f_mut()[..d.x_len()].par_chunks_mut(in_h * in_w * c).enumerate().for_each_init(Vec::new, |cols, (n, dx)| {
-        dx.fill(T::zero());
-        for oy in (0..out_h).step_by(step) {
-            let rows = step.min(out_h - oy);
-            cols.resize(rows * out_w * d.taps(), T::zero());
-            let from = (n * out_h + oy) * out_w * out_c;
-            let gradient = Mat::new(&dy[from..from + rows * out_w * out_c], rows * out_w, out_c);
-            matmul(cols, false, gradient, Mat::new(weight, d.taps(), out_c).t());
-            // col2im: every patch value goes back to the pixel it was copied from.
-            for (pixel, patch) in cols.chunks_exact(d.taps()).enumerate() {
-                let (y, x) = (oy + pixel / out_w, pixel % out_w);
-                for (tap, values) in patch.chunks_exact(c).enumerate() {
-                    let iy = (y + tap / d.k_w as usize).wrapping_sub(d.pad_top as usize);
-                    let ix = (x + tap % d.k_w as usize).wrapping_sub(d.pad_left as usize);
-                    if iy < in_h && ix < in_w {
-                        let at = (iy * in_w + ix) * c;
-                        for (to, &v) in dx[at..at + c].iter_mut().zip(values) {
-                            *to += v;
-                        }
-                    }
-                }
+    let (in_h, in_w, in_c) = (d.in_h as usize, d.in_w as usize, d.in_c as usize);
+    let [k_h, k_w, out_c] = d.kernel();
+    // The adjoint of a correlation is a correlation with the kernel turned by 180 degrees and its channels exchanged.
+    let mut turned = vec![T::zero(); weight.len()];
+    for tap in 0..k_h * k_w {
+        let (from, to) = (tap * in_c * out_c, (k_h * k_w - 1 - tap) * in_c * out_c);
+        for ci in 0..in_c {
+            for co in 0..out_c {
+                turned[to + co * in_c + ci] = weight[from + ci * out_c + co];
             }
         }
-    });
+    }
+    let size = [d.out_h, d.out_w, d.out_c].map(|n| n as usize);
+    let (above, left) = (k_h as isize - 1 - d.pad_top as isize, k_w as isize - 1 - d.pad_left as isize);
+    let pitch = in_w + k_w - 1;
+    let step = block_rows(pitch, in_c.max(out_c), in_h);
+    let row = in_w * in_c;
+    call.writes[0].f_mut()[..d.x_len()].par_chunks_mut(in_h * row).enumerate().for_each_init(
+        Scratch::default,
+        |Scratch { window, z }, (n, dx)| {
+            let picture = &dy[n * size.iter().product::<usize>()..][..size.iter().product()];
+            for (i, dx) in dx.chunks_mut(step * row).enumerate() {
+                let rows = dx.len() / row;
+                let start = [(i * step) as isize - above, left];
+                Window::new(picture, size, start, [rows + k_h - 1, pitch], window).correlate(&turned, [k_h, k_w, in_c], rows, z);
+                for (dx, z) in dx.chunks_exact_mut(row).zip(z.chunks_exact(pitch * in_c)) {
+                    dx.copy_from_slice(&z[..row]);
+                }
+            }
+        },
+    );
 }
 
 fn backward_weight<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
     let (x, dy) = (call.read(0), call.read(1));
-    let (out_h, out_w, out_c) = (d.out_h as usize, d.out_w as usize, d.out_c as usize);
+    let (out_h, out_w, in_c) = (d.out_h as usize, d.out_w as usize, d.in_c as usize);
+    let [k_h, k_w, out_c] = d.kernel();
     let rows = (d.batch as usize) * out_h;
-    let step = block_rows(&d);
+    let (step, pitch) = (d.block_rows(), d.pitch());
     let split_len = (d.taps() + 1) * out_c;
     call.writes[0].f_mut()[..d.partial_len()].par_chunks_mut(split_len).enumerate().for_each_init(
-        Vec::new,
-        |cols, (s, partial)| {
+        Scratch::default,
+        |Scratch { window, z: wide }, (s, partial)| {
             partial.fill(T::zero());
             let (sums, bias) = partial.split_at_mut(d.taps() * out_c);
             let last = ((s + 1) * d.rows_per_split as usize).min(rows);
             let mut row = s * d.rows_per_split as usize;
             while row < last {
-                // A block of rows of one picture.
+                // A block of rows of one picture, dy's rows as wide as the window's, zeros behind them.
                 let (n, oy) = (row / out_h, row % out_h);
                 let count = step.min(last - row).min(out_h - oy);
-                im2col(&d, x, n, oy, count, cols);
                 let gradient = &dy[row * out_w * out_c..(row + count) * out_w * out_c];
-                matmul(sums, true, Mat::new(cols, count * out_w, d.taps()).t(), Mat::new(gradient, count * out_w, out_c));
+                wide.clear();
+                for row in gradient.chunks_exact(out_w * out_c) {
+                    wide.extend_from_slice(row);
+                    wide.resize(wide.len() + (pitch - out_w) * out_c, T::zero());
+                }
+                let window = d.window(x, n, oy, count, window);
+                let pixels = count * pitch + 1 - k_w;
+                for (ky, sums) in sums.chunks_exact_mut(k_w * in_c * out_c).enumerate().take(k_h) {
+                    matmul(sums, true, window.patches(ky, pixels, k_w).t(), Mat::new(&wide[..pixels * out_c], pixels, out_c));
+                }
                 for pixel in gradient.chunks_exact(out_c) {
                     for (b, &g) in bias.iter_mut().zip(pixel) {
                         *b += g;

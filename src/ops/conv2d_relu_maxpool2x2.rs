@@ -3,7 +3,7 @@
 //! Training and prediction never need the full-size activation, only the pooled value and which of the four pixels it came
 //! from. Ties go to the first maximum in row-major order, as in TensorFlow.
 
-use super::conv2d::{self, BLOCK_WGSL, Conv2dDims};
+use super::conv2d::{self, BLOCK_WGSL, Conv2dDims, Scratch};
 use super::maxpool2x2::{pool_row, route};
 use super::product;
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, Values, grid};
@@ -85,26 +85,34 @@ pub const KERNELS: &[Kernel] = &[
 ];
 
 fn forward<T: Real>(call: &mut Call<T>) {
-    let d = Conv2dDims { relu: 1, ..call.dims() };
-    let inputs = [call.read(0), call.read(1), call.read(2)];
+    let d: Conv2dDims = call.dims();
+    let (inputs, bias) = ([call.read(0), call.read(1)], call.read(2));
     let (pool_h, pool_w, c) = ((d.out_h / 2) as usize, (d.out_w / 2) as usize, d.out_c as usize);
-    let row = d.out_w as usize * c;
+    let (step, row) = (d.block_rows(), d.pitch() * c);
     let [y, argmax] = call.writes else { panic!("forward writes two buffers") };
     let windows = pool_w * c;
     y.f_mut()[..d.pooled_len()]
         .par_chunks_mut(pool_h * windows)
         .zip(argmax.u_mut()[..d.pooled_len() / 4].par_chunks_mut(pool_h * windows / 4))
         .enumerate()
-        .for_each_init(
-            || (Vec::new(), vec![T::zero(); 2 * row]),
-            |(cols, z), (n, (y, argmax))| {
-                for (py, (y, argmax)) in y.chunks_exact_mut(windows).zip(argmax.chunks_exact_mut(windows / 4)).enumerate() {
-                    conv2d::forward_rows(&d, inputs, [n, 2 * py, 2], cols, z);
+        .for_each_init(Scratch::default, |scratch, (n, (y, argmax))| {
+            for (i, (y, argmax)) in y.chunks_mut(step / 2 * windows).zip(argmax.chunks_mut(step / 2 * windows / 4)).enumerate() {
+                conv2d::correlate_rows(&d, inputs, [n, i * step, 2 * y.len() / windows], scratch);
+                for ((y, argmax), z) in
+                    y.chunks_exact_mut(windows).zip(argmax.chunks_exact_mut(windows / 4)).zip(scratch.z.chunks_exact_mut(2 * row))
+                {
+                    for pixel in z.chunks_exact_mut(c) {
+                        for (v, &b) in pixel.iter_mut().zip(bias) {
+                            let sum = *v + b;
+                            // A comparison instead of max(): relu(NaN) must stay NaN.
+                            *v = if sum < T::zero() { T::zero() } else { sum };
+                        }
+                    }
                     let (upper, lower) = z.split_at(row);
                     pool_row(upper, lower, c, y, argmax);
                 }
-            },
-        );
+            }
+        });
 }
 
 fn backward<T: Real>(call: &mut Call<T>) {

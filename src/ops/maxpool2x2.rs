@@ -94,19 +94,24 @@ pub const KERNELS: &[Kernel] = &[
 
 /// Pools two rows of pixels of `c` channels into one row of windows and their codes.
 pub(super) fn pool_row<T: Real>(upper: &[T], lower: &[T], c: usize, y: &mut [T], argmax: &mut [u32]) {
-    for (px, (y, argmax)) in y.chunks_exact_mut(c).zip(argmax.chunks_exact_mut(c / 4)).enumerate() {
-        let left = 2 * px * c;
-        for (ch, out) in y.iter_mut().enumerate() {
-            let window = [upper[left + ch], upper[left + c + ch], lower[left + ch], lower[left + c + ch]];
-            let mut best = 0;
-            for place in 1..4 {
-                if window[place] > window[best] {
-                    best = place;
+    let windows = upper.chunks_exact(2 * c).zip(lower.chunks_exact(2 * c));
+    for ((y, argmax), (upper, lower)) in y.chunks_exact_mut(c).zip(argmax.chunks_exact_mut(c / 4)).zip(windows) {
+        let ((a, b), (e, f)) = (upper.split_at(c), lower.split_at(c));
+        // Four channels to a word of codes, and branch-free, so that the compiler makes vector code of it.
+        for (word, (k, y)) in argmax.iter_mut().zip(y.chunks_exact_mut(4).enumerate()) {
+            *word = 0;
+            for (lane, y) in y.iter_mut().enumerate() {
+                let ch = 4 * k + lane;
+                let (mut best, mut code) = (a[ch], 0);
+                for (place, v) in [(1, b[ch]), (2, e[ch]), (3, f[ch])] {
+                    // Strictly greater: the first maximum stays.
+                    let later = v > best;
+                    best = if later { v } else { best };
+                    code = if later { place } else { code };
                 }
+                *y = best;
+                *word |= code << (8 * lane);
             }
-            *out = window[best];
-            let byte = 8 * (ch % 4);
-            argmax[ch / 4] = argmax[ch / 4] & !(0xff << byte) | (best as u32) << byte;
         }
     }
 }
