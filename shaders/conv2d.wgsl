@@ -26,7 +26,7 @@ fn store_y(n: u32, oy: u32, ox: u32, co: u32, value: vec4<f32>) {
     if (oy < dims.out_h && ox < dims.out_w) {
         let z = value + bias[co];
         y[((n * dims.out_h + oy) * dims.out_w + ox) * (dims.out_c / 4u) + co] =
-            select(z, max(z, vec4<f32>()), dims.relu != 0u);
+            select(z, vec4<f32>(), (z < vec4<f32>()) & vec4<bool>(dims.relu != 0u));
     }
 }
 

@@ -23,17 +23,21 @@ struct Dims {
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
 @group(0) @binding(5) var<storage, read_write> argmax: array<u32>; // (batch, out_h/2, out_w/2, out_c/4), a byte per channel
 
+// Below 0 is 0; NaN stays, where the driver keeps it at all, so that it reaches the logits and is noticed.
+fn relu(z: vec4<f32>) -> vec4<f32> {
+    return select(z, vec4<f32>(), z < vec4<f32>());
+}
+
 // The first maximum in row-major order of four relu'd pixels: strict > keeps the earlier one, as TensorFlow does.
 fn store_window(n: u32, py: u32, px: u32, co: u32, p00: vec4<f32>, p01: vec4<f32>, p10: vec4<f32>, p11: vec4<f32>) {
     let pool_h = dims.out_h / 2u;
     let pool_w = dims.out_w / 2u;
     if (n < dims.batch && px < pool_w) {
         let b = bias[co];
-        let zero = vec4<f32>();
-        let r0 = max(p00 + b, zero);
-        let r1 = max(p01 + b, zero);
-        let r2 = max(p10 + b, zero);
-        let r3 = max(p11 + b, zero);
+        let r0 = relu(p00 + b);
+        let r1 = relu(p01 + b);
+        let r2 = relu(p10 + b);
+        let r3 = relu(p11 + b);
         var m = r0;
         var code = vec4<u32>();
         code = select(code, vec4<u32>(1u), r1 > m);

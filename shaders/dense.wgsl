@@ -123,7 +123,7 @@ fn reduce(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups
     }
     if (id < all) {
         let z = sum + bias[id % out4];
-        y[id] = select(z, max(z, vec4<f32>()), dims.relu != 0u);
+        y[id] = select(z, vec4<f32>(), (z < vec4<f32>()) & vec4<bool>(dims.relu != 0u));
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Command {
     Devices(DevicesArgs),
     /// Check every kernel against its CPU twin on an adapter
     Verify(VerifyArgs),
+    /// Time every kernel of a real step and say what bounds it
+    Profile(ProfileArgs),
 }
 
 /// `--device`.
@@ -66,7 +68,7 @@ pub struct ModelArgs {
     #[arg(long, value_parser = parse_units, value_name = "N,N,..")]
     pub dense: Option<Units>,
     /// Dropout rate after each hidden Dense layer [default: 0.5]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, allow_negative_numbers = true, value_name = "RATE")]
     pub dropout: Option<f64>,
     /// Output layer; auto is one sigmoid for two classes and softmax for more [default: auto]
     #[arg(long)]
@@ -83,8 +85,9 @@ pub struct ReaderArgs {
     /// Colour behind transparent pixels [default: 255,255,255]
     #[arg(long, value_parser = parse_colour, value_name = "R,G,B")]
     pub background: Option<[u8; 3]>,
-    /// Scan and decode exactly as Keras's flow_from_directory does: EXIF orientation ignored, alpha dropped, 16-bit grey clipped,
-    /// hidden folders counted as classes, no webp
+    /// Scan and decode as Keras's flow_from_directory does: EXIF orientation ignored, alpha dropped, 16-bit grey clipped, hidden
+    /// folders counted as classes, no webp. PNG and BMP then give Keras's own bytes; the JPEG decoder is another one, whose
+    /// levels differ by a few
     #[arg(long)]
     pub keras_exact: bool,
     /// Refuse pictures with more pixels than this [default: 178956970, as Pillow]
@@ -120,11 +123,15 @@ pub struct WeightsArgs {
 /// `train`.
 #[derive(Args, Debug)]
 pub struct TrainArgs {
-    /// A folder with train/<class>/ and test/<class>/ (or val/), or, with --val-split, one folder of <class>/
+    /// A folder with train/<class>/ and test/<class>/ (and val/<class>/, which then chooses the best epoch), or, with --val-split,
+    /// one folder of <class>/
     pub data: PathBuf,
     /// Run folder to write [default: the next free runs/train-N]
     #[arg(long, short, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Write into --out even if it holds an earlier run, whose files are then replaced
+    #[arg(long)]
+    pub overwrite: bool,
     /// Settings file (TOML); flags override it. Every run folder holds its own as config.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -138,20 +145,20 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,
     /// Adam's step size [default: 0.001]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, allow_negative_numbers = true, value_name = "RATE")]
     pub learning_rate: Option<f64>,
     /// Adam's beta1 [default: 0.9]
-    #[arg(long, value_name = "B")]
+    #[arg(long, allow_negative_numbers = true, value_name = "B")]
     pub beta1: Option<f64>,
     /// Adam's beta2 [default: 0.999]
-    #[arg(long, value_name = "B")]
+    #[arg(long, allow_negative_numbers = true, value_name = "B")]
     pub beta2: Option<f64>,
     /// Adam's epsilon, outside the bias correction as in Keras [default: 1e-7]
-    #[arg(long, value_name = "E")]
+    #[arg(long, allow_negative_numbers = true, value_name = "E")]
     pub epsilon: Option<f64>,
     /// Keep this share of the training pictures for validation (stratified, by the seed), and the test folder untouched for the
     /// final report [default: 0, which validates on the test folder as the notebook does]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, allow_negative_numbers = true, value_name = "SHARE")]
     pub val_split: Option<f64>,
     /// Take the pictures in folder order in every epoch
     #[arg(long)]
@@ -261,7 +268,7 @@ pub struct GradcamArgs {
     /// Pictures, folders of pictures, or one folder of <class>/ whose names then are the true classes
     #[arg(required = true)]
     pub pictures: Vec<PathBuf>,
-    /// Folder to write [default: gradcam beside the weights]
+    /// Folder to write [default: gradcam beside the weights, or the next free gradcam-N]
     #[arg(long, short, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// What to explain: predicted (the predicted class, by its signed logit), logit (the second class's logit, or the predicted
@@ -353,6 +360,63 @@ pub struct VerifyArgs {
     /// The adapter: gpu (the best there is), or a name or index from `wgradcam devices`
     #[arg(long, default_value = "gpu", value_name = "DEVICE")]
     pub device: DeviceChoice,
+}
+
+/// What `profile` plays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProfileMode {
+    /// Forward, backward, Adam.
+    #[default]
+    Train,
+    /// Forward.
+    Evaluate,
+    /// Forward, the score's gradient, a Grad-CAM map per convolution layer.
+    Explain,
+}
+
+/// The order of the profile's rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RowOrder {
+    /// Longest first.
+    #[default]
+    Time,
+    /// As the step plays them.
+    Plan,
+}
+
+/// `profile`.
+#[derive(Args, Debug)]
+pub struct ProfileArgs {
+    /// Which step to play, on random pictures
+    #[arg(long, default_value = "train", value_name = "MODE")]
+    pub mode: ProfileMode,
+    /// Pictures per step; 64 is training's default
+    #[arg(long, short, default_value_t = 64, value_name = "N")]
+    pub batch_size: usize,
+    /// Timed steps, of which medians are taken; more are steadier on a busy machine
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub repeat: usize,
+    /// Order of the rows
+    #[arg(long, default_value = "time", value_name = "ORDER")]
+    pub order: RowOrder,
+    /// Print everything that was measured as JSON: seconds, flops and bytes
+    #[arg(long)]
+    pub json: bool,
+    /// Also write the steps as trace events, for ui.perfetto.dev or chrome://tracing
+    #[arg(long, value_name = "FILE.json")]
+    pub trace: Option<PathBuf>,
+    /// Also draw the kernels under the device's roofline
+    #[arg(long, value_name = "FILE.png")]
+    pub roofline: Option<PathBuf>,
+    /// Number of classes
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub classes: usize,
+    /// The network.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// Units of the hidden layers, possibly none.

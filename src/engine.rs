@@ -7,7 +7,7 @@ use crate::ops::gather::{pack, words_per_picture};
 use crate::ops::padded;
 use crate::plan::{PlanId, Program};
 use crate::player::{Choice, CpuPlayer, GpuPlayer, Player};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 /// A pass over one picture set in one mode, in batches.
 #[derive(Clone, Debug)]
@@ -124,6 +124,22 @@ impl Outputs {
     }
 }
 
+/// Asks for the program's memory at once and gives it back, so that a network too large is an error and no crash.
+fn enough_memory(program: &Program) -> Result<()> {
+    let bytes = program.tensors.iter().fold(0usize, |sum, t| sum.saturating_add(t.len.saturating_mul(4)));
+    let mut memory = Vec::<u8>::new();
+    let asked = memory.try_reserve_exact(bytes);
+    // Memory that nobody looks at need not be allocated, says the compiler.
+    std::hint::black_box(&memory);
+    asked.with_context(|| {
+        format!(
+            "the network and its batch need {:.1} GiB, which this machine does not give; take a smaller --batch-size, --size or \
+             fewer --filters",
+            bytes as f64 / f64::from(1 << 30)
+        )
+    })
+}
+
 /// The model on its device.
 pub struct Engine {
     model: Model,
@@ -160,7 +176,10 @@ impl Engine {
             .collect();
         let player: Box<dyn Player> = match &choice.adapter {
             Some(adapter) => Box::new(GpuPlayer::new(adapter, program)?),
-            None => Box::new(CpuPlayer::<f32>::new(program)),
+            None => {
+                enough_memory(&program)?;
+                Box::new(CpuPlayer::<f32>::new(program))
+            }
         };
         let mut engine = Self { model: model.clone(), player, passes };
         let mut uploaded = Vec::new();

@@ -370,6 +370,10 @@ impl Kernel {
 /// Invocations per workgroup of every kernel: inside every limit, a whole number of subgroups everywhere.
 pub const WORKGROUP: u32 = 64;
 
+/// Most loop iterations that one invocation may make, all its loops together: lavapipe silently stops a kernel's loops after
+/// 65,535.
+pub const MAX_ITERATIONS: usize = 60_000;
+
 /// Most workgroups per dimension that WebGPU promises.
 const MAX_GROUPS: u32 = 65_535;
 
@@ -405,6 +409,7 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::score::KERNELS,
     ops::gradcam::KERNELS,
     ops::resize::KERNELS,
+    ops::peak::KERNELS,
 ];
 
 /// All kernels in registry order.

@@ -73,8 +73,8 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.forward", "r1 > m", "r1 >= m"),
     ("conv2d_relu_maxpool2x2.forward", "r3 > m", "r3 >= m"),
     ("conv2d_relu_maxpool2x2.forward", "if (n < dims.batch && px < pool_w)", "if (n < dims.batch)"),
-    ("conv2d_relu_maxpool2x2.forward", "max(p10 + b, zero)", "max(p10, zero)"),
-    ("conv2d_relu_maxpool2x2.forward", "let r0 = max(p00 + b, zero)", "let r0 = p00 + b"),
+    ("conv2d_relu_maxpool2x2.forward", "relu(p10 + b)", "relu(p10)"),
+    ("conv2d_relu_maxpool2x2.forward", "let r0 = relu(p00 + b)", "let r0 = p00 + b"),
     ("conv2d_relu_maxpool2x2.forward", "let pool_w = dims.out_w / 2u;\n    if", "let pool_w = (dims.out_w + 1u) / 2u;\n    if"),
     ("conv2d_relu_maxpool2x2.forward", "block.a[2], block.a[3], block.a[6]", "block.a[2], block.a[6], block.a[3]"),
     ("conv2d_relu_maxpool2x2.forward", "code.y << 8u", "code.y << 4u"),
@@ -106,7 +106,7 @@ const FAULTS: &[Fault] = &[
     ("dense.reduce", "sum + bias[id % out4]", "sum"),
     ("dense.reduce", "bias[id % out4]", "bias[id / out4 % out4]"),
     ("dense.reduce", "s < dims.splits; s++", "s + 1u < dims.splits; s++"),
-    ("dense.reduce", "max(z, vec4<f32>())", "z"),
+    ("dense.reduce", "select(z, vec4<f32>(), ", "select(z, z, "),
     ("dense.backward_input", "a4 += dy[r4 + j] * w", "a4 += w * dy[r4 + j]"),
     ("dense.backward_input", "id / in4 * 8u", "id / in4 * 4u"),
     ("dense.backward_input", "if (b < dims.batch) {\n        dx", "if (b <= dims.batch) {\n        dx"),
@@ -207,6 +207,14 @@ const FAULTS: &[Fault] = &[
     ("resize.bilinear", "(lower - upper) * ty", "(lower - upper) * tx"),
     ("resize.bilinear", "c = x[base + y1 * dims.in_w + x0]", "c = x[base + y0 * dims.in_w + x0]"),
     ("resize.bilinear", "n * dims.in_h * dims.in_w", "n * dims.in_h"),
+    // peak.wgsl
+    ("peak.flops", "a + b + c", "a + b + b"),
+    ("peak.flops", "round < dims.rounds", "round + 1u < dims.rounds"),
+    ("peak.flops", "vec4<f32>(line[0])", "vec4<f32>(1.0)"),
+    ("peak.flops", "8.0, 9.0, 10.0, 11.0", "8.0, 9.0, 10.0, 10.0"),
+    ("peak.flops", "id < dims.len)", "id <= dims.len)"),
+    ("peak.copy", "copied[id] = source[id]", "copied[id] = source[id ^ 1u]"),
+    ("peak.copy", "dims.len / 4u", "dims.len / 8u"),
 ];
 
 /// Faults that the harness lets pass on some driver, and why it may.

@@ -4,7 +4,7 @@ use crate::cli::{DeviceArgs, ModelArgs, ReaderArgs, WeightsArgs};
 use crate::data::{self, Dataset, Item, Limit, OnBad, Reader};
 use crate::model::ModelSettings;
 use crate::player::{Choice, choose};
-use crate::train::{RunConfig, Weights, load};
+use crate::train::{MAX_BATCH, RunConfig, Weights, load};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,8 @@ pub fn device(args: &DeviceArgs) -> Result<Choice> {
 }
 
 /// The weights file of a run folder, or the file itself.
-fn weights_file(path: &Path) -> Result<PathBuf> {
+pub fn weights_file(path: &Path) -> Result<PathBuf> {
+    ensure!(path.exists(), "{} does not exist; give a .safetensors file or a run folder", path.display());
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
@@ -75,13 +76,24 @@ pub fn weights(args: &WeightsArgs) -> Result<Weights> {
     Ok(weights)
 }
 
+/// The folder that holds the class folders: `dir` itself, or its test/ if it has one and no class is called so.
+pub fn class_folder(dir: &Path, classes: &[String]) -> PathBuf {
+    let test = dir.join("test");
+    if test.is_dir() && !classes.iter().any(|c| c == "test") { test } else { dir.to_owned() }
+}
+
+/// Checks a `--batch-size`.
+pub fn batch_size(n: usize) -> Result<usize> {
+    ensure!((1..=MAX_BATCH).contains(&n), "--batch-size {n} is outside 1..={MAX_BATCH}");
+    Ok(n)
+}
+
 /// A folder of class folders, its labels numbered as `classes` numbers them.
 ///
 /// # Errors
 /// A class that the weights do not know, by name.
 pub fn labelled(dir: &Path, classes: &[String], reader: &Reader, on_bad: OnBad, label: &str) -> Result<Dataset> {
-    let test = dir.join("test");
-    let dir = if test.is_dir() && !classes.iter().any(|c| c == "test") { &test } else { dir };
+    let dir = &class_folder(dir, classes);
     let folder = data::scan(dir, reader.keras_exact)?;
     folder.notes.iter().for_each(|note| eprintln!("Note: {note}"));
     let numbers: Vec<u32> = folder
@@ -105,8 +117,28 @@ pub fn unlabelled(paths: &[PathBuf], reader: &Reader, on_bad: OnBad) -> Result<D
 
 /// Makes a folder to write into and checks that it can be written, before any long work.
 pub fn output_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+    std::fs::create_dir_all(path)
+        .with_context(|| format!("cannot make the folder {}; choose another with --out", path.display()))?;
     tempfile::tempfile_in(path)
         .with_context(|| format!("cannot write into the folder {}; choose another with --out", path.display()))?;
     Ok(())
+}
+
+/// An output folder that goes again if the command made it and then failed before it wrote anything.
+pub struct EmptyFolder<'a>(Option<&'a Path>);
+
+impl<'a> EmptyFolder<'a> {
+    /// Makes it, as [`output_folder`] does.
+    pub fn make(path: &'a Path) -> Result<Self> {
+        let new = !path.exists();
+        output_folder(path)?;
+        Ok(Self(new.then_some(path)))
+    }
+}
+
+impl Drop for EmptyFolder<'_> {
+    fn drop(&mut self) {
+        // Fails where there is something in it, as it should.
+        let _ = self.0.map(std::fs::remove_dir);
+    }
 }

@@ -19,6 +19,13 @@ const BATCH: usize = 16;
 
 /// Makes pictures, trains, evaluates, explains, and compares the heatmaps with the planted artefacts.
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
+    let config = RunConfig {
+        model: ModelSettings::default(),
+        train: TrainSettings { epochs: args.epochs, batch_size: BATCH, seed: args.seed, ..TrainSettings::default() },
+        reader: Reader::default(),
+    };
+    config.validate()?;
+    let choice = common::device(&args.device)?;
     common::output_folder(&args.out)?;
     let dir = args.out.join("data");
     clear(&dir)?;
@@ -28,13 +35,6 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
         set.pictures.len(),
         dir.display()
     );
-    let config = RunConfig {
-        model: ModelSettings::default(),
-        train: TrainSettings { epochs: args.epochs, batch_size: BATCH, seed: args.seed, ..TrainSettings::default() },
-        reader: Reader::default(),
-    };
-    config.validate()?;
-    let choice = common::device(&args.device)?;
     let read = |folder: Folder, what| {
         Dataset::load(&folder.items, &folder.classes, &config.reader, OnBad::Fail, Limit::default(), Some(what))
     };

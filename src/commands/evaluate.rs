@@ -2,20 +2,18 @@
 
 use super::{common, evaluation, say};
 use crate::cli::EvaluateArgs;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use std::process::ExitCode;
 
 /// Evaluates weights on a labelled folder.
 pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
-    ensure!(args.batch_size > 0, "--batch-size is 0");
+    let batch_size = common::batch_size(args.batch_size)?;
     let weights = common::weights(&args.weights)?;
-    if let Some(out) = &args.out {
-        common::output_folder(out)?;
-    }
+    let _empty = args.out.as_deref().map(common::EmptyFolder::make).transpose()?;
     let choice = common::device(&args.device)?;
     let card = &weights.card;
     let data = common::labelled(&args.data, &card.classes, &card.reader, args.on_bad.on_bad, "read")?;
-    let evaluation = evaluation::evaluate(&weights, &choice, &data, args.batch_size)?;
+    let evaluation = evaluation::evaluate(&weights, &choice, &data, batch_size)?;
     if args.json {
         say!("{}", serde_json::to_string_pretty(&evaluation.to_json())?);
     } else {

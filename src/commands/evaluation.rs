@@ -9,7 +9,7 @@ use crate::model::Mode;
 use crate::player::Choice;
 use crate::report::{confusion, save_png};
 use crate::train::Weights;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -40,7 +40,14 @@ pub fn outputs(weights: &Weights, choice: &Choice, data: &Dataset, batch: usize)
     let bar = progress::bar(data.len(), "predict");
     let (loss, _) = engine.evaluate(&pass, |n| bar.inc(n as u64))?;
     bar.finish_and_clear();
-    Ok((engine.outputs(data.len())?, loss))
+    let outputs = engine.outputs(data.len())?;
+    if let Some(i) = (0..outputs.len()).find(|&i| !outputs.logits(i).iter().all(|z| z.is_finite())) {
+        bail!(
+            "the network's output for {} is not a finite number: its weights overflow f32, so they are of no use",
+            data.paths[i].display()
+        );
+    }
+    Ok((outputs, loss))
 }
 
 /// Evaluates weights on a labelled set.
@@ -67,7 +74,6 @@ impl Evaluation {
         write_whole(&folder.join("confusion_matrix.txt"), self.matrix.to_text().as_bytes())?;
         let json = serde_json::to_string_pretty(&self.to_json())?;
         write_whole(&folder.join("confusion_matrix.json"), (json + "\n").as_bytes())?;
-        save_png(&folder.join("confusion_matrix.png"), &confusion::heatmap(&self.matrix)?)?;
         let mut csv = csv::Writer::from_writer(Vec::new());
         let classes = &self.matrix.classes;
         let single = self.outputs.width == 1;
@@ -85,7 +91,19 @@ impl Evaluation {
             row.extend(self.outputs.probs(i).iter().chain(self.outputs.logits(i)).map(f32::to_string));
             csv.write_record(&row).context("predictions.csv")?;
         }
-        write_whole(&folder.join("predictions.csv"), &csv.into_inner().context("predictions.csv")?)
+        write_whole(&folder.join("predictions.csv"), &csv.into_inner().context("predictions.csv")?)?;
+        match self.has_heatmap() {
+            true => save_png(&folder.join("confusion_matrix.png"), &confusion::heatmap(&self.matrix)?),
+            false => {
+                eprintln!("Warning: no confusion_matrix.png: {} classes are too many for a picture", self.matrix.classes.len());
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the matrix is small enough for a picture.
+    pub fn has_heatmap(&self) -> bool {
+        self.matrix.classes.len() <= confusion::MOST_CLASSES
     }
 
     /// The matrix and all scores, with the loss.

@@ -16,24 +16,24 @@ const CHECK_TOLERANCE: f64 = 1e-5;
 
 /// Draws panels of the chosen pictures.
 pub fn run(args: &GradcamArgs) -> Result<ExitCode> {
-    ensure!(args.batch_size > 0, "--batch-size is 0");
+    let batch_size = common::batch_size(args.batch_size)?;
     let weights = common::weights(&args.weights)?;
     let (classes, reader) = (&weights.card.classes, &weights.card.reader);
-    let known = |name: &String| {
+    let known = |flag: &str, name: &String| {
         let found = classes.iter().position(|c| c == name);
-        found.with_context(|| format!("there is no class {name}; the network knows {}", classes.join(", ")))
+        found.with_context(|| format!("{flag}: there is no class {name}; the network knows {}", classes.join(", ")))
     };
     let target = match &args.target {
         TargetName::Known(target) => *target,
-        TargetName::Class(name) => Target::Class(known(name)?),
+        TargetName::Class(name) => Target::Class(known("--target", name)?),
     };
     let filter = Filter {
-        true_class: args.true_class.as_ref().map(known).transpose()?,
-        predicted: args.predicted.as_ref().map(known).transpose()?,
+        true_class: args.true_class.as_ref().map(|c| known("--true", c)).transpose()?,
+        predicted: args.predicted.as_ref().map(|c| known("--predicted", c)).transpose()?,
         only: args.only,
     };
     let folder = args.out.clone().unwrap_or_else(|| default_folder(&args.weights.weights));
-    common::output_folder(&folder)?;
+    let _empty = common::EmptyFolder::make(&folder)?;
     let choice = common::device(&args.device)?;
     let labelled = is_labelled(&args.pictures, classes);
     ensure!(
@@ -46,8 +46,10 @@ pub fn run(args: &GradcamArgs) -> Result<ExitCode> {
     } else {
         common::unlabelled(&args.pictures, reader, args.on_bad.on_bad)?
     };
-    let (outputs, _) = evaluation::outputs(&weights, &choice, &data, args.batch_size)?;
-    let chosen = filter.choose(&data, &outputs, args.sort, args.limit);
+    let (outputs, _) = evaluation::outputs(&weights, &choice, &data, batch_size)?;
+    // On the command line 0 means all.
+    let limit = (args.limit > 0).then_some(args.limit);
+    let chosen = filter.choose(&data, &outputs, args.sort, limit);
     if chosen.is_empty() {
         bail!("none of the {} pictures passes --true, --predicted and --only", data.len());
     }
@@ -80,11 +82,11 @@ pub fn run(args: &GradcamArgs) -> Result<ExitCode> {
 
 /// Prints how each layer's evidence adds up; fails if one does not.
 fn check(drawn: &[Drawn], data: &Dataset) -> Result<ExitCode> {
-    let mut worst = 0.0f64;
+    let mut errors = Vec::new();
     for d in drawn {
         say!("{}", data.paths[d.explanation.picture].display());
         for c in d.explanation.check.iter().flatten() {
-            worst = worst.max(c.error());
+            errors.push(c.error());
             say!(
                 "    {}: evidence {:+.6} + biases {:+.6} = {:+.6}, score {:+.6} (missing {:.1e} of the terms' size)",
                 c.layer,
@@ -96,12 +98,20 @@ fn check(drawn: &[Drawn], data: &Dataset) -> Result<ExitCode> {
             );
         }
     }
-    ensure!(
-        worst <= CHECK_TOLERANCE,
-        "the evidence does not add up to the score: {worst:.1e} is missing, {CHECK_TOLERANCE:.0e} allowed"
-    );
+    let worst = adds_up(&errors)?;
     say!("The evidence adds up to the score at every layer: at most {worst:.1e} is missing.");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The largest error, if all are within the tolerance; NaN never is.
+fn adds_up(errors: &[f64]) -> Result<f64> {
+    for error in errors {
+        ensure!(
+            *error <= CHECK_TOLERANCE,
+            "the evidence does not add up to the score: {error:.1e} of the terms' size is missing, {CHECK_TOLERANCE:.0e} allowed"
+        );
+    }
+    Ok(errors.iter().copied().fold(0.0, f64::max))
 }
 
 struct Filter {
@@ -111,7 +121,7 @@ struct Filter {
 }
 
 impl Filter {
-    fn choose(&self, data: &Dataset, outputs: &Outputs, sort: Sort, limit: usize) -> Vec<usize> {
+    fn choose(&self, data: &Dataset, outputs: &Outputs, sort: Sort, limit: Option<usize>) -> Vec<usize> {
         let passes = |&i: &usize| {
             let (actual, predicted) = (data.labels[i] as usize, outputs.class(i));
             self.true_class.is_none_or(|c| c == actual)
@@ -130,9 +140,7 @@ impl Filter {
             Sort::Unsure => chosen.sort_by(|&a, &b| confidence(a).total_cmp(&confidence(b))),
             Sort::Path => {}
         }
-        if limit > 0 {
-            chosen.truncate(limit);
-        }
+        chosen.truncate(limit.unwrap_or(usize::MAX));
         chosen
     }
 }
@@ -150,14 +158,11 @@ fn confidence(outputs: &Outputs, i: usize) -> f32 {
     }
 }
 
-/// The most confident pictures of a set, for the end of a training: half of them wrong ones, if there are any.
+/// The most confident pictures of a set, for the end of a training: a third of them wrong ones, if there are any.
 pub fn pick(data: &Dataset, outputs: &Outputs, limit: usize) -> Vec<usize> {
     let choose = |only, limit| Filter { true_class: None, predicted: None, only }.choose(data, outputs, Sort::Confident, limit);
-    if limit == 0 {
-        return Vec::new();
-    }
-    let wrong = choose(Verdict::Wrong, limit / 3);
-    let mut chosen = choose(Verdict::Right, 0);
+    let wrong = choose(Verdict::Wrong, Some(limit / 3));
+    let mut chosen = choose(Verdict::Right, None);
     // Both classes in turn, not the ten easiest of one.
     let classes = data.classes.len();
     let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); classes];
@@ -179,19 +184,48 @@ pub fn pick(data: &Dataset, outputs: &Outputs, limit: usize) -> Vec<usize> {
 
 fn default_folder(weights: &Path) -> PathBuf {
     let folder = if weights.is_dir() { weights } else { weights.parent().unwrap_or(Path::new("")) };
-    folder.join("gradcam")
+    // The training's own panels stay as its report links them.
+    (1..)
+        .map(|n| folder.join(if n == 1 { "gradcam".into() } else { format!("gradcam-{n}") }))
+        .find(|p| !p.exists())
+        .unwrap_or_default()
 }
 
-/// One folder whose sub-folders are all classes of the network.
+/// One folder with at least one sub-folder that is named like a class of the network.
 fn is_labelled(paths: &[PathBuf], classes: &[String]) -> bool {
     let [dir] = paths else { return false };
-    let dir = if dir.join("test").is_dir() { dir.join("test") } else { dir.clone() };
+    let dir = common::class_folder(dir, classes);
     classes.iter().any(|c| dir.join(c).is_dir())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn evidence_that_is_no_number_does_not_add_up() {
+        assert_eq!(adds_up(&[1e-7, 3e-6]).unwrap(), 3e-6);
+        assert!(adds_up(&[1e-7, f64::NAN, 1e-7]).is_err());
+        assert!(adds_up(&[2e-5]).is_err());
+    }
+
+    #[test]
+    fn few_panels_stay_few() {
+        let data = Dataset {
+            classes: vec!["a".into(), "b".into()],
+            paths: (0..20).map(|i| i.to_string().into()).collect(),
+            labels: (0..20).map(|i| i % 2).collect(),
+            pixels: Vec::new(),
+            height: 0,
+            width: 0,
+            traits: Default::default(),
+        };
+        // Half of them predicted wrong.
+        let outputs = Outputs { width: 1, logits: vec![1.0; 20], probs: vec![0.7; 20] };
+        for limit in 0..8 {
+            assert_eq!(pick(&data, &outputs, limit).len(), limit);
+        }
+    }
 
     #[test]
     fn confidence_is_the_lead_of_the_predicted_class() {

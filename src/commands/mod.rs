@@ -8,6 +8,7 @@ mod evaluation;
 mod gradcam;
 mod panels;
 mod predict;
+mod profile;
 mod progress;
 mod summary;
 mod train;
@@ -17,13 +18,11 @@ use crate::cli::Command;
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Prints a line to stdout; a reader that has gone away (`| head`) ends the program quietly.
+/// Prints a line to stdout. A reader that has gone away (`| head`) stops neither the work nor its files.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write;
-        if writeln!(std::io::stdout().lock(), $($text)*).is_err() {
-            std::process::exit(0);
-        }
+        let _ = writeln!(std::io::stdout().lock(), $($text)*);
     }};
 }
 pub(crate) use say;
@@ -42,5 +41,6 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Summary(args) => summary::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Profile(args) => profile::run(&args),
     }
 }

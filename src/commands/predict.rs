@@ -2,16 +2,16 @@
 
 use super::{common, evaluation, say};
 use crate::cli::PredictArgs;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use std::process::ExitCode;
 
 /// Classifies pictures.
 pub fn run(args: &PredictArgs) -> Result<ExitCode> {
-    ensure!(args.batch_size > 0, "--batch-size is 0");
+    let batch_size = common::batch_size(args.batch_size)?;
     let weights = common::weights(&args.weights)?;
     let choice = common::device(&args.device)?;
     let data = common::unlabelled(&args.pictures, &weights.card.reader, args.on_bad.on_bad)?;
-    let (outputs, _) = evaluation::outputs(&weights, &choice, &data, args.batch_size)?;
+    let (outputs, _) = evaluation::outputs(&weights, &choice, &data, batch_size)?;
     let classes = &weights.card.classes;
     for i in 0..data.len() {
         if args.json {

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Exit code of a training that Ctrl-C ended, as shells count SIGINT.
@@ -36,8 +36,14 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         None => Weights::initial(&model, card, config.train.seed),
     };
     let folder = args.out.clone().map_or_else(free_folder, Ok)?;
-    common::output_folder(&folder)?;
+    let earlier = ["best.safetensors", "last.safetensors"].iter().any(|f| folder.join(f).exists());
+    ensure!(
+        args.overwrite || !earlier,
+        "{} holds an earlier run; choose another --out, or give --overwrite to replace it",
+        folder.display()
+    );
     let choice = common::device(&args.device)?;
+    let _empty = common::EmptyFolder::make(&folder)?;
     let loaded = sets.load(&config.reader, &args.on_bad)?;
     let run = Run { config: &config, folder: &folder, choice: &choice, panels: args.panels, boxes: HashMap::new() };
     run.train(&weights, &loaded, args.log_steps)
@@ -69,8 +75,12 @@ fn run_config(args: &TrainArgs) -> Result<RunConfig> {
 
 /// Weights to start from: the file's own network if it states one, which must be the run's.
 fn initial_from(path: &Path, card: &Card) -> Result<Weights> {
-    let read = load(path, None).or_else(|_| load(path, Some((&card.model, &card.classes))));
-    let read = read.with_context(|| "--init")?;
+    let path = &common::weights_file(path).context("--init")?;
+    let read = load(path, None).or_else(|_| load(path, Some((&card.model, &card.classes)))).context("--init")?;
+    if read.card.classes != card.classes {
+        let names = |c: &Card| c.classes.join(", ");
+        eprintln!("Note: --init {} was trained for {}, this run is for {}", path.display(), names(&read.card), names(card));
+    }
     let same =
         |w: &Weights| w.model.params() == Model::new(&card.model, card.classes.len()).map(|m| m.params()).unwrap_or_default();
     ensure!(
@@ -111,15 +121,20 @@ pub struct Loaded {
 impl Sets {
     fn scan(dir: &Path, config: &RunConfig) -> Result<Self> {
         let exact = config.reader.keras_exact;
-        ensure!(dir.exists(), "{} does not exist", dir.display());
+        ensure!(dir.exists(), "{} does not exist; give the folder that holds train/ and test/", dir.display());
         ensure!(dir.is_dir(), "{} is a file; give the folder that holds train/ and test/", dir.display());
         let train_dir = dir.join("train");
         let split = config.train.val_split;
-        let (train_dir, test_dir) = if train_dir.is_dir() {
-            let test = ["test", "val", "validation", "valid"].map(|n| dir.join(n)).into_iter().find(|p| p.is_dir());
-            (train_dir, test)
+        let (train_dir, val_dir, test_dir) = if train_dir.is_dir() {
+            let found = |names: &[&str]| names.iter().map(|n| dir.join(n)).find(|p| p.is_dir());
+            (train_dir, found(&["val", "validation", "valid"]), found(&["test"]))
         } else {
-            (dir.to_owned(), None)
+            (dir.to_owned(), None, None)
+        };
+        // Validation pictures of their own leave the test pictures to the final report.
+        let (val_dir, test_dir) = match (val_dir, test_dir) {
+            (Some(val), Some(test)) if split == 0.0 => (Some(val), Some(test)),
+            (val, test) => (None, test.or(val)),
         };
         if test_dir.is_none() && split == 0.0 {
             bail!(
@@ -141,7 +156,12 @@ impl Sets {
             let validation_name = format!("{:.0} % of {}", 100.0 * split, train_dir.display());
             return Ok(Self { classes, train, validation, validation_name, test });
         }
-        let validation_name = test_dir.map(|d| d.display().to_string()).unwrap_or_default();
+        let named = |d: &PathBuf| d.display().to_string();
+        if let Some(val) = &val_dir {
+            let validation = Self::items(val, &classes, exact)?;
+            return Ok(Self { classes, train, validation, validation_name: named(val), test });
+        }
+        let validation_name = test_dir.as_ref().map(named).unwrap_or_default();
         Ok(Self { classes, train, validation: test.unwrap_or_default(), validation_name, test: None })
     }
 
@@ -160,10 +180,14 @@ impl Sets {
     fn load(self, reader: &Reader, on_bad: &OnBadArgs) -> Result<Loaded> {
         let read =
             |items: &[Item], what| Dataset::load(items, &self.classes, reader, on_bad.on_bad, Limit::default(), Some(what));
-        self.train.notes.iter().for_each(|note| eprintln!("Note: {note}"));
-        let train = read(&self.train.items, "read train")?;
-        let validation = read(&self.validation, "read validation")?;
-        let test = self.test.as_ref().map(|t| read(t, "read test")).transpose()?;
+        let train = read(&self.train.items, "read train");
+        let validation = read(&self.validation, "read validation");
+        let test = self.test.as_ref().map(|t| read(t, "read test")).transpose();
+        // All sets are read before any is judged: one run names every bad file.
+        let errors = [train.as_ref().err(), validation.as_ref().err(), test.as_ref().err()];
+        let errors: Vec<String> = errors.into_iter().flatten().map(|e| format!("{e:#}")).collect();
+        ensure!(errors.len() < 2, "{}", errors.join("\n"));
+        let (train, validation, test) = (train?, validation?, test?);
         for difference in keras_differences(&self.train, reader, &train.traits) {
             eprintln!("Note: unlike Keras: {difference}");
         }
@@ -197,6 +221,8 @@ impl Run<'_> {
     /// Trains, evaluates and explains; `None` when Ctrl-C ended it.
     pub fn train(&self, weights: &Weights, sets: &Loaded, log_steps: bool) -> Result<Option<Finished>> {
         let t = &self.config.train;
+        // Nothing is written before the batch size and the device's memory are known to do.
+        let mut trainer = Trainer::new(self.choice, weights, [&sets.train, &sets.validation], t, self.folder, log_steps)?;
         write_whole(&self.folder.join("config.toml"), self.config.to_toml()?.as_bytes())?;
         write_whole(&self.folder.join("summary.txt"), weights.model.summary().as_bytes())?;
         say!("Found {} images belonging to {} classes.", sets.train.len(), sets.train.classes.len());
@@ -208,10 +234,10 @@ impl Run<'_> {
             t.seed,
             self.folder.display()
         );
-        let stop = interrupt_flag()?;
-        stop.store(false, Ordering::Relaxed);
-        let mut trainer = Trainer::new(self.choice, weights, [&sets.train, &sets.validation], t, self.folder, log_steps)?;
-        let outcome = trainer.run(&mut Watch::new(t.epochs), &stop)?;
+        let interrupt = interrupt()?;
+        interrupt.training.store(true, Ordering::Relaxed);
+        let outcome = trainer.run(&mut Watch::new(t.epochs), &interrupt.stop)?;
+        interrupt.training.store(false, Ordering::Relaxed);
         // The device's memory is wanted for the evaluation.
         drop(trainer);
         if outcome.interrupted {
@@ -294,7 +320,7 @@ impl Run<'_> {
             warnings,
             settings: &settings,
             history: Some("history.png"),
-            confusion: Some("confusion_matrix.png"),
+            confusion: evaluation.has_heatmap().then_some("confusion_matrix.png"),
             report: &evaluation.matrix.classification_report(),
             panels: &panels,
             gallery: (!panels.is_empty()).then_some("gradcam/gallery.html"),
@@ -323,21 +349,29 @@ fn warnings(sets: &Loaded) -> Vec<String> {
     )]
 }
 
-/// The flag that Ctrl-C sets; the handler is installed once per process.
-fn interrupt_flag() -> Result<Arc<AtomicBool>> {
-    static FLAG: std::sync::OnceLock<Arc<AtomicBool>> = std::sync::OnceLock::new();
-    if let Some(flag) = FLAG.get() {
-        return Ok(Arc::clone(flag));
+/// What Ctrl-C does.
+#[derive(Default)]
+struct Interrupt {
+    /// Set by Ctrl-C: the training is to end.
+    stop: AtomicBool,
+    /// Whether a training looks at `stop`; elsewhere Ctrl-C ends the program at once, all files being written whole.
+    training: AtomicBool,
+}
+
+/// Installs the handler, once per process.
+fn interrupt() -> Result<&'static Interrupt> {
+    static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
+    if let Some(interrupt) = INTERRUPT.get() {
+        return Ok(interrupt);
     }
-    let flag = Arc::clone(FLAG.get_or_init(Arc::default));
-    let set = Arc::clone(&flag);
-    ctrlc::set_handler(move || {
-        if set.swap(true, Ordering::Relaxed) {
-            // The second Ctrl-C: the user does not want to wait for the step.
+    let interrupt = INTERRUPT.get_or_init(Interrupt::default);
+    ctrlc::set_handler(|| {
+        if !interrupt.training.load(Ordering::Relaxed) || interrupt.stop.swap(true, Ordering::Relaxed) {
+            // Nothing to save, or the second Ctrl-C: the user does not want to wait for the step.
             std::process::exit(i32::from(INTERRUPTED));
         }
         eprintln!("\nInterrupted: ending after this step. Once more ends at once, without saving.");
     })
     .context("cannot catch Ctrl-C")?;
-    Ok(flag)
+    Ok(interrupt)
 }

@@ -11,9 +11,6 @@ use super::decode::Reader;
 use super::differences::TraitCounts;
 use super::folder::Item;
 
-/// How many unreadable files are listed by name before the rest is only counted.
-const LISTED: usize = 20;
-
 /// What to do with pictures that cannot be read.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBad {
@@ -125,10 +122,7 @@ impl Dataset {
 
     fn judge(&self, items: &[Item], bad: &[String], on_bad: OnBad) -> Result<()> {
         let mut list = format!("{} of {} pictures cannot be read:", bad.len(), items.len());
-        bad.iter().take(LISTED).for_each(|line| list.push_str(&format!("\n  {line}")));
-        if bad.len() > LISTED {
-            list.push_str(&format!("\n  ... and {} more", bad.len() - LISTED));
-        }
+        bad.iter().for_each(|line| list.push_str(&format!("\n  {line}")));
         if on_bad == OnBad::Fail {
             bail!("{list}\nMend or remove them, or leave them out with --on-bad skip");
         }

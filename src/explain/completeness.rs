@@ -1,7 +1,7 @@
 //! The check that nobody ships: a relu network's evidence must add up to its verdict.
 //!
 //! At any layer, `sum(gradient x activation) + sum over later layers of (gradient before the relu x bias)` equals the score
-//! exactly, because relu and max-pool only route. A kernel that is wrong anywhere behind the layer breaks the sum.
+//! exactly, because relu and max-pool only route. A backward pass that does not belong to its forward pass breaks the sum.
 
 use crate::engine::Engine;
 use crate::model::{Layer, LayerOp, Shape};

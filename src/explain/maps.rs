@@ -75,6 +75,11 @@ pub fn explain(
             let cam = engine.player().read(&format!("{}/cam", layer.name))?;
             for (b, maps) in maps.iter_mut().enumerate() {
                 let raw = raw[b * h * w..(b + 1) * h * w].to_vec();
+                ensure!(
+                    raw.iter().all(|v| v.is_finite()),
+                    "the map of {} is not a finite number: the weights overflow f32",
+                    layer.name
+                );
                 let raw_max = raw.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let positive = raw.iter().filter(|v| **v > 0.0).count() as f64 / raw.len() as f64;
                 let mut map = cam[b * height * width..(b + 1) * height * width].to_vec();

@@ -1,6 +1,8 @@
 //! The `Sequential` list of layers with their shapes.
 
 use super::{HeadChoice, ModelSettings, Padding, Param};
+use crate::kernel::MAX_ITERATIONS;
+use crate::ops::padded;
 use anyhow::{Result, bail, ensure};
 
 /// The shape of one picture's activation.
@@ -68,12 +70,15 @@ pub struct Model {
 const MAX_SIDE: usize = 4096;
 const MAX_WIDTH: usize = 65_536;
 const MAX_LAYERS: usize = 64;
+/// Most classes: the softmax's three loops over them stay inside [`MAX_ITERATIONS`].
+const MAX_CLASSES: usize = 16_384;
 
 impl Model {
     /// Builds the layer list. Fails with a message that names the setting when a shape cannot be.
     pub fn new(settings: &ModelSettings, classes: usize) -> Result<Self> {
         let s = settings;
         ensure!(classes >= 2, "a classifier needs at least two classes, not {classes}");
+        ensure!(classes <= MAX_CLASSES, "{classes} classes are more than {MAX_CLASSES}");
         ensure!(!s.filters.is_empty(), "filters is empty: Grad-CAM needs at least one convolution layer");
         ensure!(s.filters.len() + s.dense.len() <= MAX_LAYERS, "more than {MAX_LAYERS} layers");
         for (what, values) in [("filters", &s.filters), ("dense", &s.dense)] {
@@ -110,6 +115,14 @@ impl Model {
             ensure!(h >= 2 && w >= 2, "max_pooling2d_{i} gets {h}x{w} pixels, fewer than 2x2: fewer filters or a larger --size");
             (h, w) = (h / 2, w / 2);
             push(format!("max_pooling2d_{i}"), LayerOp::MaxPool2x2, Shape::Image([h, w, c]));
+        }
+        for pair in std::iter::once(&3).chain(&s.filters).collect::<Vec<_>>().windows(2) {
+            let taps = k * k * padded(*pair[0].max(pair[1])) / 4;
+            ensure!(
+                taps <= MAX_ITERATIONS,
+                "{k}x{k} kernels with {} channels are too much: a smaller --kernel-size or --filters",
+                pair[0].max(pair[1])
+            );
         }
         let c = s.filters[s.filters.len() - 1];
         push("flatten".into(), LayerOp::Flatten, Shape::Flat(h * w * c));

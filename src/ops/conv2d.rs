@@ -5,7 +5,7 @@
 
 use super::gemm::{Mat, matmul};
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, MAX_ITERATIONS, Real, grid, random_input};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -42,8 +42,8 @@ crate::dims! {
     }
 }
 
-/// Most partial sums of a weight gradient: enough invocations for a large GPU, little enough to add up.
-const MAX_SPLITS: usize = 128;
+/// Partial sums of a weight gradient: enough invocations for a large GPU, little enough to add up. Large inputs get more.
+const SPLITS: usize = 128;
 
 impl Conv2dDims {
     /// Sizes of a stride-1 convolution with Keras's `same` or `valid` padding.
@@ -54,7 +54,7 @@ impl Conv2dDims {
         let (out_h, out_w, pad_top, pad_left) =
             if same { (in_h, in_w, (k_h - 1) / 2, (k_w - 1) / 2) } else { (in_h + 1 - k_h, in_w + 1 - k_w, 0, 0) };
         let rows = batch * out_h;
-        let rows_per_split = rows.div_ceil(MAX_SPLITS);
+        let rows_per_split = rows.div_ceil(SPLITS).min(MAX_ITERATIONS / (out_w + 1)).max(1);
         Self {
             batch: batch as u32,
             in_h: in_h as u32,

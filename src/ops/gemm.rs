@@ -74,6 +74,6 @@ mod tests {
         matmul(&mut c, false, Mat::new(&a, 2, 3), Mat::new(&b, 3, 2));
         assert_eq!(c, [5.0, 11.0, 14.0, 23.0]);
         matmul(&mut c, true, Mat::new(&a, 2, 3), Mat::new(&b, 2, 3).t());
-        assert_eq!(c, [5.0 + 7.0, 11.0 + 10.0, 14.0 + 19.0, 23.0 + 22.0 + 1.0]);
+        assert_eq!(c, [5.0 + 7.0, 11.0 + 10.0, 14.0 + 16.0, 23.0 + 22.0]);
     }
 }

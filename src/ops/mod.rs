@@ -13,6 +13,7 @@ pub mod gather;
 mod gemm;
 pub mod gradcam;
 pub mod maxpool2x2;
+pub mod peak;
 pub mod relu;
 pub mod resize;
 pub mod score;

@@ -123,7 +123,7 @@ pub fn choose(choice: &DeviceChoice) -> Result<Choice> {
         return Ok(Choice {
             adapter: None,
             why: format!(
-                "the CPU path: the only adapter, {name}, is software and slower than it on the same cores; --device gpu takes it"
+                "the CPU path: no GPU was found, and the software adapter {name} is slower than it on the same cores; --device gpu takes it"
             ),
         });
     }

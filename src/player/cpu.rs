@@ -1,9 +1,10 @@
 //! The CPU player: the twins, in f32 for `--device cpu` and in f64 as the oracle.
 
-use super::Player;
+use super::{Clock, Player, Span, Timing};
 use crate::kernel::{Access, Buffer, Call, Real, Step, Twin};
 use crate::plan::{PlanId, Program};
 use anyhow::{Context, Result, ensure};
+use std::time::Instant;
 
 /// A float type that a CPU player can play in.
 pub trait Playable: Real {
@@ -39,6 +40,29 @@ impl<T: Playable> CpuPlayer<T> {
     fn tensor(&mut self, name: &str) -> Result<&mut Buffer<T>> {
         let id = self.program.find(name).with_context(|| format!("the program has no tensor {name}"))?;
         Ok(&mut self.tensors[id.0])
+    }
+
+    /// Calls one dispatch's twin.
+    fn call(&mut self, plan: PlanId, dispatch: usize, step: &Step) {
+        let dispatch = &self.program.plans[plan.0].dispatches[dispatch];
+        let bindings = dispatch.kernel.bindings;
+        // What is written leaves the store for the call, so that the borrow checker sees it apart from what is read.
+        let written: Vec<_> =
+            dispatch.buffers.iter().zip(bindings).filter(|(_, b)| b.access != Access::Read).map(|(id, _)| id.0).collect();
+        let mut owned: Vec<Buffer<T>> =
+            written.iter().map(|&id| std::mem::replace(&mut self.tensors[id], Buffer::U(Vec::new()))).collect();
+        let reads: Vec<&Buffer<T>> = dispatch
+            .buffers
+            .iter()
+            .zip(bindings)
+            .filter(|(_, b)| b.access == Access::Read)
+            .map(|(id, _)| &self.tensors[id.0])
+            .collect();
+        let mut writes: Vec<&mut Buffer<T>> = owned.iter_mut().collect();
+        T::call(&dispatch.kernel.twin, &mut Call { dims: &dispatch.dims, step, reads: &reads, writes: &mut writes });
+        for (id, buffer) in written.into_iter().zip(owned) {
+            self.tensors[id] = buffer;
+        }
     }
 
     /// A float tensor in the player's own type.
@@ -77,27 +101,30 @@ impl<T: Playable> Player for CpuPlayer<T> {
 
     fn play(&mut self, plan: PlanId, steps: &[Step]) -> Result<()> {
         for step in steps {
-            for dispatch in &self.program.plans[plan.0].dispatches {
-                let bindings = dispatch.kernel.bindings;
-                // What is written leaves the store for the call, so that the borrow checker sees it apart from what is read.
-                let written: Vec<_> =
-                    dispatch.buffers.iter().zip(bindings).filter(|(_, b)| b.access != Access::Read).map(|(id, _)| id.0).collect();
-                let mut owned: Vec<Buffer<T>> =
-                    written.iter().map(|&id| std::mem::replace(&mut self.tensors[id], Buffer::U(Vec::new()))).collect();
-                let reads: Vec<&Buffer<T>> = dispatch
-                    .buffers
-                    .iter()
-                    .zip(bindings)
-                    .filter(|(_, b)| b.access == Access::Read)
-                    .map(|(id, _)| &self.tensors[id.0])
-                    .collect();
-                let mut writes: Vec<&mut Buffer<T>> = owned.iter_mut().collect();
-                T::call(&dispatch.kernel.twin, &mut Call { dims: &dispatch.dims, step, reads: &reads, writes: &mut writes });
-                for (id, buffer) in written.into_iter().zip(owned) {
-                    self.tensors[id] = buffer;
-                }
+            for dispatch in 0..self.program.plans[plan.0].dispatches.len() {
+                self.call(plan, dispatch, step);
             }
         }
         Ok(())
+    }
+
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn time(&mut self, plan: PlanId, steps: &[Step]) -> Result<Timing> {
+        let mut played = Vec::with_capacity(steps.len());
+        for step in steps {
+            let zero = Instant::now();
+            let now = || zero.elapsed().as_secs_f64();
+            let mut spans = Vec::new();
+            for dispatch in 0..self.program.plans[plan.0].dispatches.len() {
+                let start = now();
+                self.call(plan, dispatch, step);
+                spans.push(Span { start, end: now() });
+            }
+            played.push(spans);
+        }
+        Ok(Timing { clock: Clock::Twins, steps: played })
     }
 }

@@ -1,6 +1,6 @@
 //! The GPU player: the registry's WGSL through wgpu, many steps in one submit, nothing read back in between.
 
-use super::{AdapterFacts, Player};
+use super::{AdapterFacts, Player, Timing};
 use crate::kernel::{Access, Kernel, Step, StepUniform};
 use crate::plan::{PlanId, Program};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -68,7 +68,7 @@ const MAX_STEPS: usize = 64;
 /// Bytes per upload: the staging memory stays this small.
 const UPLOAD: usize = 16 << 20;
 
-struct Prepared {
+pub(super) struct Prepared {
     label: String,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
@@ -76,15 +76,27 @@ struct Prepared {
     grid: [u32; 3],
 }
 
+impl Prepared {
+    /// Appends the call to a pass, with the `i`-th of the steps that were written.
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass, i: u32) {
+        let offset = [i * STEP_STRIDE as u32];
+        pass.push_debug_group(&self.label);
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, if self.stepped { &offset } else { &[] });
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
+        pass.pop_debug_group();
+    }
+}
+
 /// Plays a program on an adapter.
 pub struct GpuPlayer {
     name: String,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
     program: Program,
     buffers: Vec<wgpu::Buffer>,
     steps: wgpu::Buffer,
-    plans: Vec<Vec<Prepared>>,
+    pub(super) plans: Vec<Vec<Prepared>>,
     max_tensor_bytes: u64,
     fault: Arc<Mutex<Option<String>>>,
 }
@@ -115,6 +127,8 @@ impl GpuPlayer {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgradcam"),
             required_limits,
+            // For the profile alone; a run without it loses nothing.
+            required_features: adapter.inner.features() & wgpu::Features::TIMESTAMP_QUERY,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
@@ -239,9 +253,18 @@ impl GpuPlayer {
         }
     }
 
-    fn wait(&self) -> Result<()> {
+    pub(super) fn wait(&self) -> Result<()> {
         self.device.poll(wgpu::PollType::wait_indefinitely()).with_context(|| format!("{} did not finish", self.name))?;
         self.check()
+    }
+
+    /// Puts at most [`MAX_STEPS`] steps where the next submission's kernels read them.
+    pub(super) fn write_steps(&self, steps: &[Step]) {
+        let mut words = vec![0u8; steps.len() * STEP_STRIDE as usize];
+        for (step, to) in steps.iter().zip(words.chunks_exact_mut(STEP_STRIDE as usize)) {
+            to[..size_of::<StepUniform>()].copy_from_slice(bytemuck::bytes_of(&StepUniform::from(step)));
+        }
+        self.queue.write_buffer(&self.steps, 0, &words);
     }
 
     fn buffer(&self, tensor: &str, values: usize) -> Result<&wgpu::Buffer> {
@@ -267,7 +290,11 @@ impl GpuPlayer {
     /// The whole tensor's words, as they lie on the device.
     pub fn read_bytes(&self, tensor: &str) -> Result<Vec<u8>> {
         let id = self.program.find(tensor).with_context(|| format!("the program has no tensor {tensor}"))?;
-        let size = 4 * self.program.tensors[id.0].len as u64;
+        self.read_buffer(&self.buffers[id.0], 4 * self.program.tensors[id.0].len as u64, tensor)
+    }
+
+    /// The first `size` bytes of a buffer, copied in a submission of their own; `name` is for messages.
+    pub(super) fn read_buffer(&self, buffer: &wgpu::Buffer, size: u64, name: &str) -> Result<Vec<u8>> {
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read-back"),
             size: size.max(4),
@@ -275,7 +302,7 @@ impl GpuPlayer {
             mapped_at_creation: false,
         });
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("read-back") });
-        encoder.copy_buffer_to_buffer(&self.buffers[id.0], 0, &staging, 0, size);
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
         self.queue.submit([encoder.finish()]);
         let (sender, receiver) = std::sync::mpsc::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
@@ -283,8 +310,8 @@ impl GpuPlayer {
             let _ = sender.send(result);
         });
         self.wait()?;
-        receiver.recv().context("the driver dropped a read-back")?.with_context(|| format!("reading {tensor} back"))?;
-        let bytes = staging.get_mapped_range(..).map_err(|e| anyhow!("reading {tensor} back: {e:?}"))?.to_vec();
+        receiver.recv().context("the driver dropped a read-back")?.with_context(|| format!("reading {name} back"))?;
+        let bytes = staging.get_mapped_range(..).map_err(|e| anyhow!("reading {name} back: {e:?}"))?.to_vec();
         Ok(bytes)
     }
 }
@@ -312,22 +339,13 @@ impl Player for GpuPlayer {
 
     fn play(&mut self, plan: PlanId, steps: &[Step]) -> Result<()> {
         for steps in steps.chunks(MAX_STEPS) {
-            let mut words = vec![0u8; steps.len() * STEP_STRIDE as usize];
-            for (step, to) in steps.iter().zip(words.chunks_exact_mut(STEP_STRIDE as usize)) {
-                to[..size_of::<StepUniform>()].copy_from_slice(bytemuck::bytes_of(&StepUniform::from(step)));
-            }
-            self.queue.write_buffer(&self.steps, 0, &words);
+            self.write_steps(steps);
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("steps") });
             let mut pass =
                 encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("steps"), timestamp_writes: None });
             for i in 0..steps.len() as u32 {
                 for call in &self.plans[plan.0] {
-                    let offset = [i * STEP_STRIDE as u32];
-                    pass.push_debug_group(&call.label);
-                    pass.set_pipeline(&call.pipeline);
-                    pass.set_bind_group(0, &call.bind_group, if call.stepped { &offset } else { &[] });
-                    pass.dispatch_workgroups(call.grid[0], call.grid[1], call.grid[2]);
-                    pass.pop_debug_group();
+                    call.encode(&mut pass, i);
                 }
             }
             drop(pass);
@@ -335,6 +353,14 @@ impl Player for GpuPlayer {
             self.wait()?;
         }
         Ok(())
+    }
+
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn time(&mut self, plan: PlanId, steps: &[Step]) -> Result<Timing> {
+        self.time_steps(plan, steps)
     }
 }
 

@@ -3,13 +3,15 @@
 mod adapters;
 mod cpu;
 mod gpu;
+mod profile;
 
 pub use adapters::{AdapterFacts, Choice, DeviceChoice, adapters, choose};
 pub use cpu::CpuPlayer;
 pub use gpu::{Adapter, GpuPlayer};
+pub use profile::{Clock, Peaks, Span, Timing, peaks};
 
 use crate::kernel::Step;
-use crate::plan::PlanId;
+use crate::plan::{PlanId, Program};
 use anyhow::Result;
 
 /// Plays plans over the program's tensors.
@@ -26,4 +28,8 @@ pub trait Player {
     fn read(&mut self, tensor: &str) -> Result<Vec<f32>>;
     /// Plays a plan once per step, in order, and returns when all are done.
     fn play(&mut self, plan: PlanId, steps: &[Step]) -> Result<()>;
+    /// What it plays.
+    fn program(&self) -> &Program;
+    /// Plays as [`Player::play`] does, slower, and tells when each dispatch began and ended.
+    fn time(&mut self, plan: PlanId, steps: &[Step]) -> Result<Timing>;
 }

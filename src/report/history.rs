@@ -53,14 +53,16 @@ fn plot(canvas: &mut Canvas, origin: f32, title: &str, curves: &[(&str, &[f64], 
         1 => left + PLOT_WIDTH / 2.0,
         n => left + 14.0 + (PLOT_WIDTH - 28.0) * ((epoch - 1.0) / (n - 1) as f64) as f32,
     };
-    let y = |value: f64| TOP + PLOT_HEIGHT * (1.0 - (value - low) / (high - low)) as f32;
+    // The axis encloses all values but the largest numbers there are, which stand at its end.
+    let y = |value: f64| TOP + PLOT_HEIGHT * (1.0 - (value.clamp(low, high) - low) / (high - low)) as f32;
 
     canvas.text(title, left + PLOT_WIDTH / 2.0, 28.0, TITLE);
     canvas.text("Epoch", left + PLOT_WIDTH / 2.0, TOP + PLOT_HEIGHT + 44.0, Style::new(13.0, INK).align(Align::Middle));
     let places = ticks::decimals(values[1] - values[0]);
     for &value in &values {
         canvas.fill(left as i64, y(value).round() as i64, PLOT_WIDTH as i64, 1, FAINT);
-        canvas.text(&format!("{value:.places$}"), left - 10.0, y(value) + TICK.drop(), TICK.align(Align::End));
+        let label = if high < 1e6 { format!("{value:.places$}") } else { format!("{value:.2e}") };
+        canvas.text(&label, left - 10.0, y(value) + TICK.drop(), TICK.align(Align::End));
     }
     for epoch in ticks::epochs(epochs) {
         let at = x(epoch as f64);
@@ -104,6 +106,12 @@ mod tests {
         assert_eq!(plot(14.0, PLOT_HEIGHT - 1.0), TRAIN);
         assert_eq!(plot(PLOT_WIDTH - 14.0, 1.0), TRAIN);
         assert_ne!(plot(14.0, 1.0), TRAIN);
+    }
+
+    #[test]
+    fn a_diverged_loss_is_drawn_within_the_chart() {
+        // A stroke to where 1e23 would stand never ended.
+        chart(&Curves { loss: &[1.2e23, 3.0, 0.5], val_loss: &[f64::MAX, 1.0, 0.7], ..Curves::default() });
     }
 
     #[test]

@@ -20,8 +20,10 @@ pub mod html;
 pub mod page;
 pub mod panel;
 pub mod resample;
+pub mod roofline;
 pub mod text;
 pub mod ticks;
+pub mod trace;
 
 use crate::files::write_whole;
 

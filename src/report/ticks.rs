@@ -4,8 +4,8 @@
 pub fn values(values: impl Iterator<Item = f64>, ceiling: f64) -> Vec<f64> {
     let finite = values.filter(|v| v.is_finite());
     let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-    // No value at all, or one so large that a step could not be told from it: an empty axis.
-    let (low, high) = if low <= high && high.abs().max(low.abs()) < 1e15 { (low, high) } else { (0.0, 1.0) };
+    // No value at all, or one at the end of the numbers, where a step further is infinity: an empty axis.
+    let (low, high) = if low <= high && high.abs().max(low.abs()) < 1e305 { (low, high) } else { (0.0, 1.0) };
     // Around values that are all alike, a tenth to either side.
     let spread = (high - low).max(low.abs() * 0.1).max(1e-6);
     let rough = spread / 5.0;
@@ -47,8 +47,18 @@ mod tests {
         let near = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9);
         assert!(near(&values([0.22, 0.5013].into_iter(), f64::INFINITY), &[0.2, 0.3, 0.4, 0.5, 0.6]));
         assert!(near(&values([0.757, 0.9269, 1.0].into_iter(), 1.0), &[0.75, 0.8, 0.85, 0.9, 0.95, 1.0]));
-        for given in [vec![], vec![f64::NAN], vec![0.0], vec![1.0], vec![3.5; 4], vec![1e300], vec![-2.0, 7e5], vec![0.0, 1e-30]]
-        {
+        for given in [
+            vec![],
+            vec![f64::NAN],
+            vec![0.0],
+            vec![1.0],
+            vec![3.5; 4],
+            vec![1e300],
+            vec![-2.0, 7e5],
+            vec![0.0, 1e-30],
+            vec![3.0, 1.2e23],
+            vec![f64::MAX],
+        ] {
             let ticks = values(given.iter().copied(), f64::INFINITY);
             assert!((2..=14).contains(&ticks.len()) && ticks[0] < ticks[ticks.len() - 1], "{given:?}: {ticks:?}");
         }

@@ -104,6 +104,9 @@ pub fn load(path: &Path, given: Option<(&ModelSettings, &[String])>) -> Result<W
         }
         (Some(card), None) => card,
         (None, Some((settings, classes))) => {
+            let mut names: Vec<&String> = classes.iter().collect();
+            names.sort_unstable();
+            ensure!(names.windows(2).all(|w| w[0] != w[1]), "--classes names a class twice: {}", classes.join(", "));
             let reader = Reader { height: settings.size[0], width: settings.size[1], ..Reader::default() };
             Card::new(&Model::new(settings, classes.len())?, classes, &reader)
         }

@@ -3,7 +3,7 @@
 use crate::data::Reader;
 use crate::model::ModelSettings;
 use crate::ops::adam::Adam;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -31,6 +31,9 @@ impl Default for TrainSettings {
     }
 }
 
+/// Largest batch: the weight gradient of a dense layer is one loop over it, and lavapipe cuts loops off at 65,535.
+pub const MAX_BATCH: usize = 32_768;
+
 /// Everything that shapes a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -50,7 +53,9 @@ impl RunConfig {
     /// Names the file and what is wrong in it.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is no settings file of wgradcam", path.display()))
+        // The parser's message shows the line and ends with a line break.
+        toml::from_str(&text)
+            .map_err(|e| anyhow!("{} is no settings file of wgradcam: {}", path.display(), e.to_string().trim_end()))
     }
 
     /// The settings as TOML.
@@ -62,7 +67,7 @@ impl RunConfig {
     pub fn validate(&self) -> Result<()> {
         let t = &self.train;
         ensure!(t.epochs > 0, "--epochs is 0: nothing would be trained");
-        ensure!(t.batch_size > 0, "--batch-size is 0");
+        ensure!((1..=MAX_BATCH).contains(&t.batch_size), "--batch-size {} is outside 1..={MAX_BATCH}", t.batch_size);
         ensure!((0.0..1.0).contains(&t.val_split), "--val-split {} is outside 0..1 (1 excluded)", t.val_split);
         let a = &t.adam;
         ensure!(a.learning_rate.is_finite() && a.learning_rate > 0.0, "--learning-rate {} is not above 0", a.learning_rate);

@@ -5,7 +5,7 @@ use crate::data::Dataset;
 use crate::engine::{Batch, Engine, Pass, PassRequest};
 use crate::files::write_whole;
 use crate::kernel::Step;
-use crate::model::{Mode, Model};
+use crate::model::Mode;
 use crate::player::Choice;
 use crate::rng::{self, Stream};
 use anyhow::{Context, Result, bail, ensure};
@@ -92,11 +92,6 @@ impl<'a> Trainer<'a> {
         Ok(Self { engine, train, validation, settings, card: weights.card.clone(), folder: folder.to_owned(), log_steps })
     }
 
-    /// The model.
-    pub fn model(&self) -> &Model {
-        self.engine.model()
-    }
-
     /// Trains all epochs. `stop` ends it after the steps under way.
     ///
     /// Writes into the run folder: `history.csv` and `last.safetensors` after every epoch, `best.safetensors` when the
@@ -107,6 +102,8 @@ impl<'a> Trainer<'a> {
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         let mut outcome = Outcome { history: History::default(), best: None, interrupted: false };
         let mut log = String::from("epoch,step,loss\n");
+        // From here on there are good weights on the disk, whatever happens.
+        self.save("last.safetensors", 0, None)?;
         for epoch in 1..=self.settings.epochs {
             observer.begin(epoch, self.train.pictures());
             let start = Instant::now();
@@ -120,6 +117,9 @@ impl<'a> Trainer<'a> {
                 return Ok(outcome);
             }
             let (val_loss, val_accuracy) = self.engine.evaluate(&self.validation, |_| ())?;
+            if !val_loss.is_finite() {
+                bail!("{}", self.diverged(epoch, &format!("the validation loss is {val_loss}")));
+            }
             let row = Epoch { epoch, loss: running.loss, accuracy: running.accuracy, val_loss, val_accuracy };
             // Strictly better, as Keras's ModelCheckpoint compares: a tie keeps the earlier epoch.
             let saved = outcome.best.is_none_or(|best| val_accuracy > best.val_accuracy);
@@ -131,6 +131,10 @@ impl<'a> Trainer<'a> {
             outcome.history.epochs.push(row);
             outcome.history.write_csv(&self.folder.join("history.csv"))?;
             observer.end(&row, self.train.batches().len(), start.elapsed(), saved);
+            if stop.load(Ordering::Relaxed) {
+                outcome.interrupted = true;
+                return Ok(outcome);
+            }
         }
         Ok(outcome)
     }
@@ -183,9 +187,10 @@ impl<'a> Trainer<'a> {
     }
 
     fn diverged(&self, epoch: usize, what: &str) -> String {
+        let last = self.folder.join("last.safetensors");
         let kept = match epoch {
-            1 => "no epoch was finished, so no weights were saved".to_owned(),
-            _ => format!("{} holds the last good weights (epoch {})", self.folder.join("last.safetensors").display(), epoch - 1),
+            1 => format!("no epoch was finished; {} holds the initial weights", last.display()),
+            _ => format!("{} holds the last good weights (epoch {})", last.display(), epoch - 1),
         };
         format!(
             "training diverged in epoch {epoch}: {what}; {kept}. A smaller --learning-rate than {} may help",

@@ -6,6 +6,6 @@ mod epochs;
 mod history;
 
 pub use checkpoint::{Card, Weights, load, save};
-pub use config::{RunConfig, TrainSettings};
+pub use config::{MAX_BATCH, RunConfig, TrainSettings};
 pub use epochs::{Observer, Outcome, Running, Trainer};
 pub use history::{Epoch, History};
