@@ -10,9 +10,9 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     let batch_size = common::batch_size(args.batch_size)?;
     let weights = common::weights(&args.weights)?;
     let _empty = args.out.as_deref().map(common::EmptyFolder::make).transpose()?;
-    let choice = common::device(&args.device)?;
     let card = &weights.card;
     let data = common::labelled(&args.data, &card.classes, &card.reader, args.on_bad.on_bad, "read")?;
+    let choice = common::device(&args.device)?;
     let evaluation = evaluation::evaluate(&weights, &choice, &data, batch_size)?;
     if args.json {
         say!("{}", serde_json::to_string_pretty(&evaluation.to_json())?);

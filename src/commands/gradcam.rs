@@ -34,7 +34,6 @@ pub fn run(args: &GradcamArgs) -> Result<ExitCode> {
     };
     let folder = args.out.clone().unwrap_or_else(|| default_folder(&args.weights.weights));
     let _empty = common::EmptyFolder::make(&folder)?;
-    let choice = common::device(&args.device)?;
     let labelled = is_labelled(&args.pictures, classes);
     ensure!(
         labelled || (filter.true_class.is_none() && filter.only == Verdict::All),
@@ -46,6 +45,7 @@ pub fn run(args: &GradcamArgs) -> Result<ExitCode> {
     } else {
         common::unlabelled(&args.pictures, reader, args.on_bad.on_bad)?
     };
+    let choice = common::device(&args.device)?;
     let (outputs, _) = evaluation::outputs(&weights, &choice, &data, batch_size)?;
     // On the command line 0 means all.
     let limit = (args.limit > 0).then_some(args.limit);

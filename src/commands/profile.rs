@@ -148,7 +148,7 @@ enum BoundBy {
     Compute,
     /// Fewer.
     Memory,
-    /// It takes less than twice a dispatch that does nothing.
+    /// At peak its work would take less than a dispatch that does nothing: it cannot be told from one.
     Dispatch,
 }
 
@@ -389,7 +389,7 @@ fn row(label: &str, kernel: &'static str, calls: usize, seconds: Spread, cost: C
     let rate = |amount: f64| if seconds.median > 0.0 { amount / seconds.median } else { 0.0 };
     let (at_compute, at_memory) = (cost.flops / peaks.flops, cost.bytes / peaks.bytes);
     let bound = match () {
-        () if seconds.median < 2.0 * peaks.dispatch * calls as f64 => BoundBy::Dispatch,
+        () if at_compute.max(at_memory) < peaks.dispatch * calls as f64 => BoundBy::Dispatch,
         () if at_compute > at_memory => BoundBy::Compute,
         () => BoundBy::Memory,
     };
@@ -464,7 +464,7 @@ mod tests {
         let bound = |flops, bytes, seconds| row("a", "k", 1, Spread::of(vec![seconds]), Cost { flops, bytes }, &PEAKS).bound;
         assert_eq!(bound(2e6, 1e6, 0.1), BoundBy::Compute);
         assert_eq!(bound(0.0, 1e6, 0.1), BoundBy::Memory);
-        assert_eq!(bound(2e6, 1e6, 1.5e-6), BoundBy::Dispatch);
+        assert_eq!(bound(500.0, 100.0, 0.1), BoundBy::Dispatch);
     }
 
     #[test]

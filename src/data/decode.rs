@@ -19,6 +19,9 @@ const BYTES_PER_PIXEL: u64 = 8;
 /// What this build decodes, for error messages.
 const READABLE: &str = "this program reads BMP, JPEG, PNG, PNM, TIFF and WebP";
 
+/// A file of up to this many bytes is read whatever `max_pixels` says.
+const SMALL_FILE: u64 = 16 << 20;
+
 /// An 8-bit RGB picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RgbPixels {
@@ -120,7 +123,8 @@ impl Reader {
         let about = fs::metadata(path).context("cannot be opened")?;
         ensure!(about.is_file(), "not a file, so not a picture");
         ensure!(about.len() > 0, "the file is empty (0 bytes): an interrupted copy or download?");
-        let limit = self.max_bytes();
+        // Small pictures may carry large metadata.
+        let limit = self.max_bytes().max(SMALL_FILE);
         ensure!(about.len() <= limit, "the file has {} bytes, above the limit of {limit}", about.len());
         let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0));
         let file = File::open(path).context("cannot be opened")?;

@@ -184,7 +184,7 @@ pub const KERNELS: &[Kernel] = &[
         bindings: &[Binding::read("dy", y_len), Binding::read("weight", weight_len), Binding::write("dx", x_len)],
         grid: |d| {
             let d = Conv2dDims::of(d);
-            grid(product(&[d.batch, d.in_h.div_ceil(2), d.in_w.div_ceil(4), d.in_c / 4]))
+            grid(product(&[d.batch, d.in_h.div_ceil(2), d.in_w.div_ceil(4), (d.in_c / 4).div_ceil(2)]))
         },
         cost: |d| {
             let d = Conv2dDims::of(d);

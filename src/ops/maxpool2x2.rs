@@ -125,14 +125,24 @@ pub(super) fn route<T: Real>(
     dx: &mut [T],
     value: impl Fn(usize) -> T + Sync,
 ) {
-    dx.par_chunks_mut(in_h * in_w * c).enumerate().for_each(|(n, dx)| {
-        dx.fill(T::zero());
-        for window in 0..pool_h * pool_w {
-            let (py, px) = (window / pool_w, window % pool_w);
-            for ch in 0..c {
-                let i = (n * pool_h * pool_w + window) * c + ch;
-                let place = (argmax[i / 4] >> (8 * (i % 4)) & 3) as usize;
-                dx[((2 * py + place / 2) * in_w + 2 * px + place % 2) * c + ch] = value(i);
+    let row = in_w * c;
+    dx.par_chunks_mut(in_h * row).enumerate().for_each(|(n, dx)| {
+        // The odd last row and column belong to no window.
+        dx[2 * pool_h * row..].fill(T::zero());
+        for (py, rows) in dx.chunks_exact_mut(2 * row).take(pool_h).enumerate() {
+            let (upper, lower) = rows.split_at_mut(row);
+            upper[2 * pool_w * c..].fill(T::zero());
+            lower[2 * pool_w * c..].fill(T::zero());
+            let windows = upper.chunks_exact_mut(2 * c).zip(lower.chunks_exact_mut(2 * c)).take(pool_w);
+            for (px, (upper, lower)) in windows.enumerate() {
+                let ((a, b), (e, f)) = (upper.split_at_mut(c), lower.split_at_mut(c));
+                let window = ((n * pool_h + py) * pool_w + px) * c;
+                for ch in 0..c {
+                    let place = argmax[(window + ch) / 4] >> (8 * (ch % 4)) & 3;
+                    let v = value(window + ch);
+                    let at = |p: u32| if place == p { v } else { T::zero() };
+                    (a[ch], b[ch], e[ch], f[ch]) = (at(0), at(1), at(2), at(3));
+                }
             }
         }
     });

@@ -77,10 +77,6 @@ impl<T: Playable> Player for CpuPlayer<T> {
         format!("CPU path (f{bits}, {} threads)", rayon::current_num_threads())
     }
 
-    fn max_tensor_bytes(&self) -> u64 {
-        u64::MAX
-    }
-
     fn write(&mut self, tensor: &str, values: &[f32]) -> Result<()> {
         let to = self.tensor(tensor)?.f_mut();
         ensure!(values.len() <= to.len(), "{tensor} holds {} values, not {}", to.len(), values.len());

@@ -97,7 +97,6 @@ pub struct GpuPlayer {
     buffers: Vec<wgpu::Buffer>,
     steps: wgpu::Buffer,
     pub(super) plans: Vec<Vec<Prepared>>,
-    max_tensor_bytes: u64,
     fault: Arc<Mutex<Option<String>>>,
 }
 
@@ -153,17 +152,8 @@ impl GpuPlayer {
                 lost(format!("the device was lost ({reason:?}): {text}"));
             }
         });
-        let mut player = Self {
-            name,
-            steps: step_buffer(&device),
-            device,
-            queue,
-            buffers: Vec::new(),
-            plans: Vec::new(),
-            program,
-            max_tensor_bytes,
-            fault,
-        };
+        let mut player =
+            Self { name, steps: step_buffer(&device), device, queue, buffers: Vec::new(), plans: Vec::new(), program, fault };
         player.prepare()?;
         Ok(player)
     }
@@ -319,10 +309,6 @@ impl GpuPlayer {
 impl Player for GpuPlayer {
     fn device(&self) -> String {
         self.name.clone()
-    }
-
-    fn max_tensor_bytes(&self) -> u64 {
-        self.max_tensor_bytes
     }
 
     fn write(&mut self, tensor: &str, values: &[f32]) -> Result<()> {

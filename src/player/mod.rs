@@ -18,8 +18,6 @@ use anyhow::Result;
 pub trait Player {
     /// What it plays on, for messages.
     fn device(&self) -> String;
-    /// Most bytes that one tensor may have.
-    fn max_tensor_bytes(&self) -> u64;
     /// Overwrites the start of a float tensor.
     fn write(&mut self, tensor: &str, values: &[f32]) -> Result<()>;
     /// Overwrites the start of a word tensor.

@@ -52,7 +52,7 @@ impl RunConfig {
     /// # Errors
     /// Names the file and what is wrong in it.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings {}", path.display()))?;
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings file {}", path.display()))?;
         // The parser's message shows the line and ends with a line break.
         toml::from_str(&text)
             .map_err(|e| anyhow!("{} is no settings file of wgradcam: {}", path.display(), e.to_string().trim_end()))
