@@ -120,7 +120,5 @@ fn backward<T: Real>(call: &mut Call<T>) {
     let (dy, y, argmax) = (call.read(0), call.read(1), call.reads[2].u());
     let pooled = [(d.out_h / 2) as usize, (d.out_w / 2) as usize];
     let dz = &mut call.writes[0].f_mut()[..d.y_len()];
-    route([d.out_h as usize, d.out_w as usize], pooled, d.out_c as usize, argmax, dz, |i| {
-        if y[i] > T::zero() { dy[i] } else { T::zero() }
-    });
+    route([d.out_h as usize, d.out_w as usize], pooled, d.out_c as usize, [dy, y], argmax, dz);
 }

@@ -116,32 +116,42 @@ pub(super) fn pool_row<T: Real>(upper: &[T], lower: &[T], c: usize, y: &mut [T],
     }
 }
 
-/// Writes `dx` (full size) from a value per pooled element, `value(i)`, routed by the codes; zero elsewhere.
+/// Writes `dx` (full size): the pooled gradient at the place that the codes name, zero elsewhere. With `alive`, a pooled
+/// activation, only where that is positive: the relu's gradient too.
 pub(super) fn route<T: Real>(
     [in_h, in_w]: [usize; 2],
     [pool_h, pool_w]: [usize; 2],
     c: usize,
+    [dy, alive]: [&[T]; 2],
     argmax: &[u32],
     dx: &mut [T],
-    value: impl Fn(usize) -> T + Sync,
 ) {
-    let row = in_w * c;
+    let (row, windows) = (in_w * c, pool_w * c);
     dx.par_chunks_mut(in_h * row).enumerate().for_each(|(n, dx)| {
         // The odd last row and column belong to no window.
         dx[2 * pool_h * row..].fill(T::zero());
         for (py, rows) in dx.chunks_exact_mut(2 * row).take(pool_h).enumerate() {
+            let start = (n * pool_h + py) * windows;
+            let pooled = dy[start..start + windows].chunks_exact(c).zip(alive[start..start + windows].chunks_exact(c));
+            let codes = argmax[start / 4..(start + windows) / 4].chunks_exact(c / 4);
             let (upper, lower) = rows.split_at_mut(row);
-            upper[2 * pool_w * c..].fill(T::zero());
-            lower[2 * pool_w * c..].fill(T::zero());
-            let windows = upper.chunks_exact_mut(2 * c).zip(lower.chunks_exact_mut(2 * c)).take(pool_w);
-            for (px, (upper, lower)) in windows.enumerate() {
+            upper[2 * windows..].fill(T::zero());
+            lower[2 * windows..].fill(T::zero());
+            let pixels = upper.chunks_exact_mut(2 * c).zip(lower.chunks_exact_mut(2 * c));
+            for (((upper, lower), (dy, alive)), codes) in pixels.zip(pooled).zip(codes) {
                 let ((a, b), (e, f)) = (upper.split_at_mut(c), lower.split_at_mut(c));
-                let window = ((n * pool_h + py) * pool_w + px) * c;
-                for ch in 0..c {
-                    let place = argmax[(window + ch) / 4] >> (8 * (ch % 4)) & 3;
-                    let v = value(window + ch);
-                    let at = |p: u32| if place == p { v } else { T::zero() };
-                    (a[ch], b[ch], e[ch], f[ch]) = (at(0), at(1), at(2), at(3));
+                // Four channels to a word of codes, and branch-free, so that the compiler makes vector code of it.
+                let out = a.chunks_exact_mut(4).zip(b.chunks_exact_mut(4)).zip(e.chunks_exact_mut(4)).zip(f.chunks_exact_mut(4));
+                let given = dy.chunks_exact(4).zip(alive.chunks_exact(4)).zip(codes);
+                for ((((a, b), e), f), ((dy, alive), word)) in out.zip(given) {
+                    for lane in 0..4 {
+                        let place = word >> (8 * lane) & 3;
+                        let v = if alive[lane] > T::zero() { dy[lane] } else { T::zero() };
+                        a[lane] = if place == 0 { v } else { T::zero() };
+                        b[lane] = if place == 1 { v } else { T::zero() };
+                        e[lane] = if place == 2 { v } else { T::zero() };
+                        f[lane] = if place == 3 { v } else { T::zero() };
+                    }
                 }
             }
         }
@@ -169,6 +179,8 @@ fn backward<T: Real>(call: &mut Call<T>) {
     let d: MaxPoolDims = call.dims();
     let (dy, argmax) = (call.read(0), call.reads[1].u());
     let size = [d.in_h as usize, d.in_w as usize];
+    // Without a relu every place is alive.
+    let alive = vec![T::one(); d.out_len()];
     let dx = &mut call.writes[0].f_mut()[..d.in_len()];
-    route(size, size.map(|n| n / 2), d.c as usize, argmax, dx, |i| dy[i]);
+    route(size, size.map(|n| n / 2), d.c as usize, [dy, &alive], argmax, dx);
 }
