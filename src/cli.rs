@@ -1,5 +1,8 @@
 //! The command line: clap structs only.
 
+// The docs here are the help texts, where <class> is a placeholder and no tag.
+#![allow(rustdoc::invalid_html_tags)]
+
 use crate::data::{OnBad, Resize};
 use crate::model::{HeadChoice, Padding, Target, Technique};
 use crate::player::DeviceChoice;

@@ -57,7 +57,7 @@ impl Binding {
     }
 }
 
-/// A struct of u32 fields that a WGSL `dims` uniform mirrors; made by [`dims!`].
+/// A struct of u32 fields that a WGSL `dims` uniform mirrors; made by [`crate::dims!`].
 pub trait Dims: bytemuck::Pod {
     /// Field names in order, as they stand in the WGSL struct.
     const FIELDS: &'static [&'static str];
@@ -264,7 +264,7 @@ impl<'a, T: Real> Call<'a, T> {
     }
 }
 
-/// The CPU twin of a kernel, for both float types; made by [`twin!`].
+/// The CPU twin of a kernel, for both float types; made by [`crate::twin!`].
 #[derive(Clone, Copy)]
 pub struct Twin {
     /// In f32: the `--device cpu` path.

@@ -1,4 +1,4 @@
-//! Two players of one [`Program`](crate::plan::Program): the GPU's and the CPU's. Only this module names `wgpu`.
+//! Two players of one [`Program`]: the GPU's and the CPU's. Only this module names `wgpu`.
 
 mod adapters;
 mod cpu;
