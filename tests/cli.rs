@@ -624,7 +624,7 @@ fn wrong_flags() {
         ("--config typo.toml", &["typo.toml", "unknown field `epoch`"]),
         ("--config broken.toml", &["broken.toml", "line 1"]),
         ("--config nowhere.toml", &["nowhere.toml"]),
-        ("--config set", &["the settings set"]),
+        ("--config set", &["the settings file set"]),
         ("--init nowhere", &["--init", "nowhere"]),
         ("--size 4096 --filters 64", &["dense_1/kernel", "2^29"]),
         ("--size 4096 --filters 65536 --dense 65536", &["filters"]),

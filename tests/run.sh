@@ -6,7 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ "${WGRADCAM_NO_GPU:-0}" != 1 ]; then
-    cargo build --quiet --bin wgradcam
+    # What the tests need anyway; building the program alone would compile wgpu twice, with other features.
+    cargo test --no-run
     has_adapter() { ./target/debug/wgradcam devices --json 2>/dev/null | grep -q '"index"'; }
     if ! has_adapter; then
         if command -v apt-get >/dev/null; then
