@@ -30,6 +30,7 @@ def main():
     p.add_argument("--classes", type=int, default=2)
     p.add_argument("--threads", type=int, help="default: the cores this process may use")
     p.add_argument("--jit", choices=["off", "on", "both"], default="both")
+    p.add_argument("--problem", help="weights, pictures and losses from `cargo bench --bench step -- --write FILE`, in place of random ones")
     p.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     args = p.parse_args()
 
@@ -44,12 +45,37 @@ def main():
         show(result)
 
 
-def measure(args, jit):
+def random_batch(args):
     rng = np.random.default_rng(0)
     x = rng.random((args.batch, args.size, args.size, 3), dtype=np.float32)
     label = rng.integers(args.classes, size=args.batch)
-    y = label.astype(np.float32)[:, None] if args.classes <= 2 else np.eye(args.classes, dtype=np.float32)[label]
+    return x, label.astype(np.float32)[:, None] if args.classes <= 2 else np.eye(args.classes, dtype=np.float32)[label]
+
+
+def check(problem, x, y, jit):
+    """Keras must give the problem's losses over steps without dropout: else it is not the same step that is timed."""
+    model = nb.build_model(2, x.shape[1], dropout=0.0, jit_compile=jit)
+    nb.load_weights(model, problem)
+    step = nb.tf.function(lambda: model.train_step((x, y)), jit_compile=jit)
+    model.optimizer.build(model.trainable_variables)
+    expected = nb.load_file(problem)["losses"]
+    for i, wanted in enumerate(expected):
+        model.reset_metrics()  # Keras's loss is a running mean
+        loss = float(step()["loss"])
+        if not abs(loss - wanted) <= 1e-4 * abs(wanted):
+            raise SystemExit(f"Error: Keras's loss of step {i} is {loss}, {wanted} expected: not the same step")
+
+
+def measure(args, jit):
+    if args.problem:
+        stored = nb.load_file(args.problem)
+        x, y = stored["pictures"].astype(np.float32) * np.float32(nb.RESCALE), stored["labels"][:, None]
+        args.batch = len(x)
+    else:
+        x, y = random_batch(args)
     x, y, one = nb.tf.constant(x), nb.tf.constant(y), x[:1]
+    if args.problem:
+        check(args.problem, x, y, jit)
     model = nb.build_model(args.classes, args.size, jit_compile=jit)
     model.train_on_batch(x, y)  # builds the optimizer's moments, which a tf.function may not
     step = nb.tf.function(lambda: model.train_step((x, y)), jit_compile=jit)
