@@ -38,9 +38,12 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let model = Model::new(&ModelSettings::default(), 2)?;
     let mut whole = Program::new();
-    let set = PictureSet { name: "train", pictures: args.batch, chunk: args.batch };
+    let set = PictureSet { name: "train", pictures: args.batch, chunk: args.batch, table: args.batch };
     let plan = lower(&mut whole, &model, &set, args.batch, Mode::Train);
     let choice = choose(&args.device)?;
+    if let Some(adapter) = &choice.adapter {
+        adapter.choose_variants(&mut whole);
+    }
     if let Some(adapter) = &choice.adapter {
         let report = verify::run(adapter, Some(&args.filter).filter(|f| !f.is_empty()).map(String::as_str), |_| ())?;
         anyhow::ensure!(report.passed, "a kernel fails verify; nothing is timed");
@@ -50,9 +53,9 @@ fn main() -> anyhow::Result<()> {
         let mut program = Program::new();
         let names: Vec<String> = (0..dispatch.buffers.len()).map(|i| format!("b{i}")).collect();
         let id = program.begin("bench", args.batch);
-        program.dispatch(
+        program.dispatch_kernel(
             "bench",
-            dispatch.kernel.key,
+            dispatch.kernel,
             dispatch.dims.clone(),
             &names.iter().map(String::as_str).collect::<Vec<_>>(),
         );

@@ -1,16 +1,29 @@
 //! Times a training step of the notebook's network on random resident pictures: `cargo bench --bench step -- --device cpu`.
 //!
-//! Checks first that the device's loss agrees with the CPU path's, then prints the median and spread over the steps as JSON.
+//! The device must first give the CPU path's losses over steps without dropout. `--write FILE` stores that problem (weights,
+//! pictures, labels, losses) and ends: `benches/peers/compare.py` hands it to the peers, who must give the same losses before
+//! they are timed.
 
+mod common;
+
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use common::{Times, pictures};
+use safetensors::tensor::{Dtype, TensorView};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use wgradcam::data::Dataset;
-use wgradcam::engine::{Engine, PassRequest, reading_step};
+use wgradcam::engine::{Batch, Engine, PassRequest, reading_step};
 use wgradcam::kernel::Step;
 use wgradcam::model::{Mode, Model, ModelSettings};
 use wgradcam::ops::adam::Adam;
 use wgradcam::player::{Choice, DeviceChoice, choose};
-use wgradcam::rng::hash3;
+
+/// Losses that the check compares: at the initial weights and after each of two updates.
+const CHECKED: usize = 3;
+/// What rounding may change of a loss, as a share of it: at the same weights, and after updates. Adam's first updates are nearly
+/// the gradient's sign, so that a gradient near 0 whose rounding differs moves its weight the other way.
+const TOLERANCE: [f64; 2] = [1e-5, 1e-3];
 
 #[derive(Parser)]
 struct Args {
@@ -23,80 +36,112 @@ struct Args {
     /// Timed steps
     #[arg(long, default_value_t = 10)]
     steps: usize,
+    /// One JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Write the problem as safetensors and end
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
     /// cargo passes it
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-fn pictures(n: usize) -> Dataset {
-    let bytes = n * 128 * 128 * 3;
-    Dataset {
-        classes: vec!["a".into(), "b".into()],
-        paths: vec!["made".into(); n],
-        labels: (0..n as u32).map(|i| i % 2).collect(),
-        pixels: (0..bytes as u32).map(|i| hash3(1, 2, i) as u8).collect(),
-        height: 128,
-        width: 128,
-        traits: Default::default(),
+/// The model on a device with its first weights, and its training and evaluating batch.
+struct Bench {
+    engine: Engine,
+    train: Batch,
+    evaluate: Batch,
+}
+
+impl Bench {
+    fn new(choice: &Choice, dropout: f64, data: &Dataset) -> Result<Self> {
+        let model = Model::new(&ModelSettings { dropout, ..ModelSettings::default() }, 2)?;
+        let batch = data.len();
+        let requests = [
+            PassRequest { set: "train", data, batch, mode: Mode::Train },
+            PassRequest { set: "train", data, batch, mode: Mode::Evaluate },
+        ];
+        let mut engine = Engine::new(&model, choice, &requests)?;
+        for (i, p) in model.params().iter().enumerate() {
+            engine.set_param(p, "", &p.initial(0, i))?;
+        }
+        let [train, evaluate] = [0, 1].map(|i| engine.pass(i).batches()[0]);
+        Ok(Self { engine, train, evaluate })
+    }
+
+    /// Trains steps `first..first + n` with one wait at their end; the losses.
+    fn steps(&mut self, first: usize, n: usize) -> Result<Vec<f64>> {
+        let step = |i: usize| Step { step: i as u32, adam: Adam::default().at(i as u32 + 1), ..reading_step(0, i - first) };
+        let steps: Vec<_> = (first..first + n).map(|i| (self.train, step(i))).collect();
+        Ok(self.engine.play(&steps)?.iter().map(|m| m.loss).collect())
     }
 }
 
-fn engine(choice: &Choice, model: &Model, data: &Dataset, batch: usize) -> anyhow::Result<Engine> {
-    let requests = [
-        PassRequest { set: "train", data, batch, mode: Mode::Train },
-        PassRequest { set: "train", data, batch, mode: Mode::Evaluate },
-    ];
-    let mut engine = Engine::new(model, choice, &requests)?;
-    for (i, p) in model.params().iter().enumerate() {
-        engine.set_param(p, "", &p.initial(0, i))?;
-    }
-    Ok(engine)
-}
-
-/// Milliseconds of each run of `work`, after one that is not counted.
-fn times(steps: usize, mut work: impl FnMut(usize) -> anyhow::Result<f64>) -> anyhow::Result<(Vec<f64>, f64)> {
-    let first = work(0)?;
-    let mut times = Vec::new();
-    for i in 1..=steps {
-        let start = Instant::now();
-        work(i)?;
-        times.push(1e3 * start.elapsed().as_secs_f64());
-    }
-    times.sort_by(f64::total_cmp);
-    Ok((times, first))
-}
-
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+fn write(path: &Path, data: &Dataset, losses: &[f64]) -> Result<()> {
     let model = Model::new(&ModelSettings::default(), 2)?;
-    let data = pictures(args.batch);
+    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let floats = |values: Vec<f32>| (Dtype::F32, vec![values.len()], bytes(&values));
+    let mut tensors = vec![
+        ("pictures".to_owned(), (Dtype::U8, vec![data.len(), data.height, data.width, 3], data.pixels.clone())),
+        ("labels".to_owned(), floats(data.labels.iter().map(|&l| l as f32).collect())),
+        ("losses".to_owned(), floats(losses.iter().map(|&l| l as f32).collect())),
+    ];
+    for (i, p) in model.params().iter().enumerate() {
+        tensors.push((p.name.clone(), (Dtype::F32, p.shape.clone(), bytes(&p.initial(0, i)))));
+    }
+    let views = tensors.iter().map(|(name, (dtype, shape, bytes))| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)));
+    let file = safetensors::serialize(views.collect::<Result<Vec<_>>>()?, None)?;
+    std::fs::write(path, file).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let data = pictures(args.batch, 128);
+    let expected = Bench::new(&choose(&DeviceChoice::Cpu)?, 0.0, &data)?.steps(0, CHECKED)?;
+    if let Some(path) = &args.write {
+        return write(path, &data, &expected);
+    }
     let choice = choose(&args.device)?;
+    let found = Bench::new(&choice, 0.0, &data)?.steps(0, CHECKED)?;
+    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let tolerance = TOLERANCE[i.min(1)] * expected.abs();
+        ensure!((found - expected).abs() <= tolerance, "the device's loss of step {i} is {found}, the CPU path's {expected}");
+    }
+
     let start = Instant::now();
-    let mut ours = engine(&choice, &model, &data, args.batch)?;
+    let mut bench = Bench::new(&choice, 0.5, &data)?;
     let opened = start.elapsed().as_secs_f64();
-    let (train, evaluate) = (ours.pass(0).batches()[0], ours.pass(1).batches()[0]);
-    let step = |i: usize| Step { step: i as u32, adam: Adam::default().at(i as u32 + 1), ..reading_step(0, 0) };
-    let start = Instant::now();
-    let mut first_step = None;
-    let (train_times, loss) = times(args.steps, |i| {
-        let loss = ours.play(&[(train, step(i))])?[0].loss;
-        first_step.get_or_insert(start.elapsed().as_secs_f64());
-        Ok(loss)
-    })?;
-    let mut cpu = engine(&choose(&DeviceChoice::Cpu)?, &model, &data, args.batch)?;
-    let expected = cpu.play(&[(train, step(0))])?[0].loss;
-    anyhow::ensure!((loss - expected).abs() < 2e-5, "the device's first loss is {loss}, the CPU path's {expected}");
-    let (predict_times, _) = times(args.steps, |_| Ok(ours.play(&[(evaluate, reading_step(0, 0))])?[0].loss))?;
-    let row = |t: &[f64]| serde_json::json!({"median_ms": t[t.len() / 2], "min_ms": t[0], "max_ms": t[t.len() - 1]});
-    let json = serde_json::json!({
-        "device": ours.player().device(),
-        "batch": args.batch,
-        "steps": args.steps,
-        "open_s": opened,
-        "first_step_s": first_step,
-        "train_step": row(&train_times),
-        "predict_batch": row(&predict_times),
-    });
-    println!("{json}");
+    bench.steps(0, 1)?;
+    let first_step = start.elapsed().as_secs_f64() - opened;
+    let mut at = 1;
+    let mut train = |n: usize| {
+        at += n;
+        bench.steps(at - n, n).map(drop)
+    };
+    let waited = Times::of(args.steps, || train(1))?;
+    let run = Times::of(3, || train(args.steps))?.per(args.steps);
+    let evaluate = bench.evaluate;
+    let predict = Times::of(args.steps, || bench.engine.play(&[(evaluate, reading_step(0, 0))]).map(drop))?;
+    let device = bench.engine.player().device();
+    if args.json {
+        let json = serde_json::json!({
+            "device": device,
+            "batch": args.batch,
+            "steps": args.steps,
+            "losses": found,
+            "open_s": opened,
+            "first_step_s": first_step,
+            "train_step": waited.to_json(),
+            "train_run": run.to_json(),
+            "predict_batch": predict.to_json(),
+        });
+        println!("{json}");
+    } else {
+        println!("{device}, batch {}: opened in {opened:.2} s, first step {first_step:.2} s", args.batch);
+        println!("train_step     {waited}   waiting for every step");
+        println!("train_run      {run}   a step of {} with one wait", args.steps);
+        println!("predict_batch  {predict}");
+    }
     Ok(())
 }

@@ -4,6 +4,7 @@ struct Dims {
     layer: u32, // tells two dropout layers of one model apart
     threshold: u32, // rate * 2^24
     scale_bits: u32, // 1 / (1 - rate) as the bits of an f32
+    offset: u32, // of the first element in the step's batch
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -12,11 +13,11 @@ struct Dims {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>; // (len)
 
 fn masked(value: f32, index: u32) -> f32 {
-    let keep = (hash3(step.seed + dims.layer * 0x9E3779B9u, step.step, index) >> 8u) >= dims.threshold;
+    let keep = (hash3(step.seed + dims.layer * 0x9E3779B9u, step.step, dims.offset + index) >> 8u) >= dims.threshold;
     return select(0.0, value * bitcast<f32>(dims.scale_bits), keep);
 }
 
-// y[i] = x[i] / (1 - rate) where u(seed, step, layer, i) >= rate, else 0
+// y[i] = x[i] / (1 - rate) where u(seed, step, layer, offset + i) >= rate, else 0
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let id = linear_id(gid, groups);

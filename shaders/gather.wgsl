@@ -5,6 +5,7 @@ struct Dims {
     pictures: u32, // in `order`
     chunk_first: u32, // the chunk's first picture
     chunk_len: u32, // pictures in the chunk
+    offset: u32, // of the first picture in the step's batch
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -18,14 +19,14 @@ fn rescaled(word: u32, at: u32) -> f32 {
     return f32((word >> (8u * at)) & 255u) * 0.003921569;
 }
 
-// x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+b], times fl32(1/255), if that picture lies in this chunk
+// x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+offset+b], times fl32(1/255), if that picture lies in this chunk
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let quads = (dims.pixels + 3u) / 4u;
     let id = linear_id(gid, groups);
     let quad = id % quads;
     let b = id / quads;
-    let picture = order[min(step.first + b, dims.pictures - 1u)] - dims.chunk_first;
+    let picture = order[min(step.first + dims.offset + b, dims.pictures - 1u)] - dims.chunk_first;
     if (b < dims.batch && picture < dims.chunk_len) {
         let at = (picture * quads + quad) * 3u;
         let w0 = images[at];

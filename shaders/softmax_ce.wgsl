@@ -5,6 +5,8 @@ struct Dims {
     stride: u32, // floats per row, classes padded to a multiple of 4
     pictures: u32, // in `order`
     images: u32, // in `labels`
+    offset: u32, // of the first row in the step's batch
+    whole: u32, // pictures in the step's batch
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -13,17 +15,17 @@ struct Dims {
 @group(0) @binding(3) var<storage, read> order: array<u32>; // (pictures)
 @group(0) @binding(4) var<storage, read> labels: array<u32>; // (images)
 @group(0) @binding(5) var<storage, read_write> probs: array<f32>; // (batch, stride), 0 in the padding
-@group(0) @binding(6) var<storage, read_write> loss: array<f32>; // (batch)
-@group(0) @binding(7) var<storage, read_write> correct: array<f32>; // (batch), 0 or 1
+@group(0) @binding(6) var<storage, read_write> loss: array<f32>; // (offset + batch)
+@group(0) @binding(7) var<storage, read_write> correct: array<f32>; // (offset + batch), 0 or 1
 @group(0) @binding(8) var<storage, read_write> dlogits: array<f32>; // (batch, stride), 0 in the padding
 
-// loss = log(sum_j exp(z_j - m)) - (z_t - m), m = max z; p = softmax(z); dlogits = (p - onehot(t)) / batch; correct = (argmax z == t)
+// loss = log(sum_j exp(z_j - m)) - (z_t - m), m = max z; p = softmax(z); dlogits = (p - onehot(t)) / whole; correct = (argmax z == t)
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let id = linear_id(gid, groups);
     if (id < dims.batch) {
         let at = id * dims.stride;
-        let picture = order[min(step.first + id, dims.pictures - 1u)];
+        let picture = order[min(step.first + dims.offset + id, dims.pictures - 1u)];
         let label = labels[min(picture, dims.images - 1u)];
         var top = 0u;
         var m = logits[at];
@@ -39,13 +41,13 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroup
         }
         let sum = 1.0 + rest;
         let log_sum = select(log(sum), log1p_unit(min(rest, 1.0)), rest <= 1.0);
-        loss[id] = log_sum + (m - logits[at + label]);
-        correct[id] = select(0.0, 1.0, top == label);
+        loss[dims.offset + id] = log_sum + (m - logits[at + label]);
+        correct[dims.offset + id] = select(0.0, 1.0, top == label);
         for (var j = 0u; j < dims.stride; j++) {
             let z = logits[at + min(j, dims.classes - 1u)];
             let p = select(0.0, exp(z - m) / sum, j < dims.classes);
             probs[at + j] = p;
-            dlogits[at + j] = (p - select(0.0, 1.0, j == label)) / f32(dims.batch);
+            dlogits[at + j] = (p - select(0.0, 1.0, j == label)) / f32(dims.whole);
         }
     }
 }

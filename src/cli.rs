@@ -127,8 +127,20 @@ pub struct WeightsArgs {
 #[derive(Args, Debug)]
 pub struct TrainArgs {
     /// A folder with train/<class>/ and test/<class>/ (and val/<class>/, which then chooses the best epoch), or, with --val-split,
-    /// one folder of <class>/
-    pub data: PathBuf,
+    /// one folder of <class>/. With --resume or --config the folder that those name, unless given
+    #[arg(required_unless_present_any = ["resume", "config"])]
+    pub data: Option<PathBuf>,
+    /// Go on with the run in this folder from its last.safetensors, with the settings in its config.toml, as if it had never
+    /// stopped; --epochs is the new total
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = [
+            "out", "overwrite", "config", "batch_size", "micro_batch", "seed", "learning_rate", "beta1", "beta2", "epsilon",
+            "val_split", "no_shuffle", "save_every", "init", "ModelArgs", "ReaderArgs",
+        ]
+    )]
+    pub resume: Option<PathBuf>,
     /// Run folder to write [default: the next free runs/train-N]
     #[arg(long, short, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -144,6 +156,10 @@ pub struct TrainArgs {
     /// Pictures per step [default: 64]
     #[arg(long, short, value_name = "N")]
     pub batch_size: Option<usize>,
+    /// Play a batch in parts of so many pictures and add up their gradients: the same training, but for rounding, in the memory of
+    /// a part [default: the whole batch, or halves of it as often as the device's memory asks for]
+    #[arg(long, value_name = "N")]
+    pub micro_batch: Option<usize>,
     /// Seed of the initial weights, the order, dropout and the split [default: 0]
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,
@@ -166,6 +182,9 @@ pub struct TrainArgs {
     /// Take the pictures in folder order in every epoch
     #[arg(long)]
     pub no_shuffle: bool,
+    /// Seconds of training after which last.safetensors is written within an epoch too: what a kill costs at most [default: 300]
+    #[arg(long, allow_negative_numbers = true, value_name = "SECONDS")]
+    pub save_every: Option<f64>,
     /// Start from these weights instead of random ones
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
@@ -363,6 +382,9 @@ pub struct VerifyArgs {
     /// The adapter: gpu (the best there is), or a name or index from `wgradcam devices`
     #[arg(long, default_value = "gpu", value_name = "DEVICE")]
     pub device: DeviceChoice,
+    /// Check nothing: write every shader as it is compiled into this folder, a file per kernel
+    #[arg(long, value_name = "FOLDER")]
+    pub print_shaders: Option<PathBuf>,
 }
 
 /// What `profile` plays.

@@ -1,13 +1,15 @@
 //! A model on a device with its pictures: lowers the plans, uploads the data once, runs passes over it.
 
 use crate::data::Dataset;
+use crate::fault;
 use crate::kernel::{AdamScalars, Step};
 use crate::model::{Mode, Model, PictureSet, lower};
 use crate::ops::gather::{pack, words_per_picture};
 use crate::ops::padded;
 use crate::plan::{PlanId, Program};
-use crate::player::{Choice, CpuPlayer, GpuPlayer, Player};
-use anyhow::{Context, Result, ensure};
+use crate::player::{Choice, CpuPlayer, GpuPlayer, OutOfMemory, Player};
+use anyhow::{Result, bail, ensure};
+use std::borrow::Cow;
 
 /// A pass over one picture set in one mode, in batches.
 #[derive(Clone, Debug)]
@@ -124,20 +126,31 @@ impl Outputs {
     }
 }
 
-/// Asks for the program's memory at once and gives it back, so that a network too large is an error and no crash.
+/// Looks whether this machine has the program's memory, so that a network too large is an error and no crash.
 fn enough_memory(program: &Program) -> Result<()> {
     let bytes = program.tensors.iter().fold(0usize, |sum, t| sum.saturating_add(t.len.saturating_mul(4)));
+    // Asked for at once and given back.
     let mut memory = Vec::<u8>::new();
-    let asked = memory.try_reserve_exact(bytes);
+    let given = memory.try_reserve_exact(bytes).is_ok();
     // Memory that nobody looks at need not be allocated, says the compiler.
     std::hint::black_box(&memory);
-    asked.with_context(|| {
-        format!(
-            "the network and its batch need {:.1} GiB, which this machine does not give; take a smaller --batch-size, --size or \
-             fewer --filters",
-            bytes as f64 / f64::from(1 << 30)
-        )
-    })
+    // What is given may be more than there is, and whoever then touches all of it is killed.
+    let there = available_memory().is_none_or(|available| bytes as u64 <= available);
+    if given && there && !fault::no_memory(bytes as u64) {
+        return Ok(());
+    }
+    bail!(OutOfMemory(format!(
+        "the network and its batch need {:.1} GiB, which this machine does not give; take a smaller --batch-size, --size or \
+         fewer --filters",
+        bytes as f64 / f64::from(1 << 30)
+    )))
+}
+
+/// Bytes that can be had without swapping, where the system tells (Linux).
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB"))?;
+    kib.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// The model on its device.
@@ -151,18 +164,19 @@ impl Engine {
     /// Lowers every requested pass, opens the device and uploads the pictures.
     ///
     /// # Errors
-    /// A device that cannot be opened or has too little memory.
+    /// A device that cannot be opened, or [`OutOfMemory`].
     pub fn new(model: &Model, choice: &Choice, requests: &[PassRequest]) -> Result<Self> {
         let [h, w] = model.settings.size;
         let picture_bytes = 4 * words_per_picture(h * w) as u64;
         let most = choice.adapter.as_ref().map_or(u64::MAX, crate::player::Adapter::max_tensor_bytes);
         let chunk = usize::try_from(most / picture_bytes).unwrap_or(usize::MAX);
         ensure!(chunk > 0, "one {h}x{w} picture is larger than the device binds");
+        let table = usize::try_from(most / (4 * padded(model.outputs)) as u64).unwrap_or(usize::MAX);
         let mut program = Program::new();
         let passes: Vec<Pass> = requests
             .iter()
             .map(|r| {
-                let set = PictureSet { name: r.set, pictures: r.data.len(), chunk };
+                let set = PictureSet { name: r.set, pictures: r.data.len(), chunk, table };
                 let batch = r.batch;
                 // Explaining always plays whole batches: a row past the set repeats its last picture and is thrown away.
                 let (full, tail) = match r.mode {
@@ -175,7 +189,14 @@ impl Engine {
             })
             .collect();
         let player: Box<dyn Player> = match &choice.adapter {
-            Some(adapter) => Box::new(GpuPlayer::new(adapter, program)?),
+            Some(adapter) => {
+                adapter.choose_variants(&mut program);
+                // Its memory is this machine's.
+                if adapter.facts().software {
+                    enough_memory(&program)?;
+                }
+                Box::new(GpuPlayer::new(adapter, program)?)
+            }
             None => {
                 enough_memory(&program)?;
                 Box::new(CpuPlayer::<f32>::new(program))
@@ -192,11 +213,38 @@ impl Engine {
         Ok(engine)
     }
 
+    /// As [`Engine::new`], for passes that may be played in smaller batches or parts: `requests(n)` asks for n pictures at once, and n
+    /// is halved as often as there is no memory. Returns the n that fitted.
+    ///
+    /// # Errors
+    /// As [`Engine::new`] when one picture at a time is too much too.
+    pub fn fitting<'a>(
+        model: &Model,
+        choice: &Choice,
+        mut n: usize,
+        requests: impl Fn(usize) -> Vec<PassRequest<'a>>,
+    ) -> Result<(Self, usize)> {
+        loop {
+            match Self::new(model, choice, &requests(n)) {
+                Err(error) if n > 1 && error.is::<OutOfMemory>() => {
+                    n = n.div_ceil(2);
+                    eprintln!("Note: {error:#}. Trying with {n} pictures at a time");
+                }
+                other => return other.map(|engine| (engine, n)),
+            }
+        }
+    }
+
     fn upload(&mut self, request: &PassRequest, pass: &Pass) -> Result<()> {
         let [h, w] = self.model.settings.size;
         for (k, (first, len)) in pass.set.chunks().enumerate() {
             let bytes = &request.data.pixels[first * h * w * 3..(first + len) * h * w * 3];
-            self.player.write_words(&format!("{}/images.{k}", request.set), &pack(bytes, h * w))?;
+            // Pictures of whole words lie in memory as they do on the device: no third copy of the set.
+            let words = match bytemuck::try_cast_slice(bytes) {
+                Ok(words) if (h * w).is_multiple_of(4) && cfg!(target_endian = "little") => Cow::Borrowed(words),
+                _ => Cow::Owned(pack(bytes, h * w)),
+            };
+            self.player.write_words(&format!("{}/images.{k}", request.set), &words)?;
         }
         self.player.write_words(&format!("{}/labels", request.set), &request.data.labels)?;
         let order: Vec<u32> = (0..request.data.len() as u32).collect();
@@ -267,8 +315,15 @@ impl Engine {
     pub fn outputs(&mut self, pictures: usize) -> Result<Outputs> {
         let (width, stride) = (self.model.outputs, padded(self.model.outputs));
         let mut rows = |name: &str| -> Result<Vec<f32>> {
-            let all = self.player.read(name)?;
-            Ok(all.chunks_exact(stride).take(pictures).flat_map(|row| row[..width].to_vec()).collect())
+            let mut all = Vec::with_capacity(pictures * width);
+            for table in (0..).map(|k| format!("{name}.{k}")) {
+                if all.len() == pictures * width || self.player.program().find(&table).is_none() {
+                    break;
+                }
+                let wanted = pictures - all.len() / width;
+                all.extend(self.player.read(&table)?.chunks_exact(stride).take(wanted).flat_map(|row| &row[..width]));
+            }
+            Ok(all)
         };
         Ok(Outputs { width, logits: rows("all_logits")?, probs: rows("all_probs")? })
     }

@@ -5,6 +5,8 @@
 //! it, then what is read, then what is written.
 
 use crate::ops;
+use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// How a kernel uses a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,10 +294,35 @@ pub enum Bound {
     Own(fn(&Call<f64>) -> Vec<Vec<f64>>),
 }
 
+/// What a variant asks of the adapter beyond WebGPU's defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// Subgroups of exactly 8 lanes and 64-bit integers: software drivers on CPUs with 256-bit vectors.
+    EightLanes,
+}
+
+/// Another technique for the work of a kernel: the same bindings, twin and contract.
+#[derive(Clone, Copy)]
+pub struct Variant {
+    /// Key of the kernel that every adapter can run.
+    pub of: &'static str,
+    /// What the adapter must have.
+    pub needs: Needs,
+    /// Which dims it can do.
+    pub fits: fn(&[u32]) -> bool,
+    /// What its text is made for: values of the names in the template.
+    pub constants: fn(&[u32]) -> Vec<(&'static str, u32)>,
+}
+
 /// One WGSL entry point with everything the house needs to know of it.
 pub struct Kernel {
-    /// `op.entry`: registry key, wgpu label, profile row, bench and test name.
+    /// `op.entry`, or `op.entry/technique` for a variant: registry key, wgpu label, profile row, bench and test name.
     pub key: &'static str,
+    /// Set for a variant, whose `source` is then a template ([`Kernel::wgsl`]).
+    pub variant: Option<Variant>,
     /// What it computes, in one line; the first line of the shader's entry point says the same.
     pub formula: &'static str,
     /// File name under `shaders/`.
@@ -314,6 +341,9 @@ pub struct Kernel {
     pub bindings: &'static [Binding],
     /// Workgroups to dispatch.
     pub grid: fn(&[u32]) -> [u32; 3],
+    /// Loop passes of the busiest invocation as [`passes`] counts them: at most [`MAX_ITERATIONS`], or `GpuPlayer` refuses the
+    /// dispatch.
+    pub loops: fn(&[u32]) -> usize,
     /// Flops and bytes.
     pub cost: fn(&[u32]) -> Cost,
     /// The CPU twin.
@@ -340,15 +370,40 @@ pub fn random_input(_: &[u32], _: &'static str, _: u32) -> Option<Values> {
     None
 }
 
+/// The text of a template with these values: WGSL has no loops that a compiler must unroll, and drivers do not.
+fn unroll(name: &str, template: &str, constants: &BTreeMap<&str, u32>) -> Result<String, minijinja::Error> {
+    let mut environment = minijinja::Environment::new();
+    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    environment.render_named_str(name, template, constants)
+}
+
 impl Kernel {
-    /// The complete WGSL: the file, then the shared functions (module scope is order-free, so line numbers stay the file's own).
-    pub fn wgsl(&self) -> String {
-        let mut text = self.source.to_owned();
+    /// The complete WGSL for these dims: the file, then the shared functions (module scope is order-free, so line numbers stay
+    /// the file's own). A variant's file is a template whose loops are unrolled for the dims' channel counts.
+    pub fn wgsl(&self, dims: &[u32]) -> String {
+        let mut text = match &self.variant {
+            None => self.source.to_owned(),
+            Some(variant) => {
+                let constants: BTreeMap<_, _> = (variant.constants)(dims).into_iter().collect();
+                unroll(self.file, self.source, &constants).unwrap_or_else(|e| panic!("{}: {e:#}", self.file))
+            }
+        };
         for shared in self.shared {
             text.push('\n');
             text.push_str(shared);
         }
         text
+    }
+
+    /// What tells the texts of this kernel's pipelines apart.
+    pub fn constants(&self, dims: &[u32]) -> Vec<(&'static str, u32)> {
+        self.variant.as_ref().map_or_else(Vec::new, |variant| (variant.constants)(dims))
+    }
+
+    /// The variants of this kernel.
+    pub fn variants(&self) -> impl Iterator<Item = &'static Kernel> {
+        let key = self.key;
+        all().filter(move |k| k.variant.as_ref().is_some_and(|v| v.of == key))
     }
 
     /// The buffers that are read.
@@ -370,9 +425,19 @@ impl Kernel {
 /// Invocations per workgroup of every kernel: inside every limit, a whole number of subgroups everywhere.
 pub const WORKGROUP: u32 = 64;
 
-/// Most loop iterations that one invocation may make, all its loops together: lavapipe silently stops a kernel's loops after
-/// 65,535.
-pub const MAX_ITERATIONS: usize = 60_000;
+/// Most loop passes that one invocation may make, all its loops together: lavapipe silently leaves a kernel's loops after
+/// 65,535 (`LP_MAX_TGSI_LOOP_ITERATIONS` in Mesa's `lp_bld_limits.h`).
+pub const MAX_ITERATIONS: usize = 65_000;
+
+/// Passes of loops that lie in each other, the outermost first: each loop passes once more than it iterates, to find its end.
+pub fn passes(iterations: &[usize]) -> usize {
+    iterations.iter().rev().fold(0, |inner, &n| n.saturating_mul(inner.saturating_add(1)).saturating_add(1))
+}
+
+/// [`Kernel::loops`] of a kernel without a loop.
+pub fn no_loops(_: &[u32]) -> usize {
+    0
+}
 
 /// Most workgroups per dimension that WebGPU promises.
 const MAX_GROUPS: u32 = 65_535;
@@ -397,6 +462,7 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::gather::KERNELS,
     ops::conv2d::KERNELS,
     ops::conv2d_relu_maxpool2x2::KERNELS,
+    ops::lanes8::KERNELS,
     ops::relu::KERNELS,
     ops::maxpool2x2::KERNELS,
     ops::dense::KERNELS,
@@ -404,6 +470,7 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::sigmoid_bce::KERNELS,
     ops::softmax_ce::KERNELS,
     ops::batch_mean::KERNELS,
+    ops::accumulate::KERNELS,
     ops::adam::KERNELS,
     ops::collect::KERNELS,
     ops::score::KERNELS,

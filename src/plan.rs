@@ -33,6 +33,16 @@ pub struct Dispatch {
     pub buffers: Vec<TensorId>,
 }
 
+impl Dispatch {
+    /// Plays another variant of the same kernel.
+    pub fn take(&mut self, variant: &'static Kernel) {
+        if let Some(layer) = self.label.strip_suffix(self.kernel.key) {
+            self.label = format!("{layer}{}", variant.key);
+        }
+        self.kernel = variant;
+    }
+}
+
 /// An ordered list of dispatches for batches of one size.
 pub struct Plan {
     /// What it does, for messages and profiles.

@@ -19,6 +19,7 @@ use crate::player::{Adapter, GpuPlayer, Player};
 use crate::rng;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use std::path::Path;
 use std::time::Instant;
 
 /// Kernels with a [`Bound::Twin`] whose result is rounded even for small integers: a quotient each.
@@ -75,13 +76,13 @@ pub struct Report {
     pub passed: bool,
 }
 
-/// Checks every kernel whose key contains `filter` on the adapter; `on_row` sees each result as it comes.
+/// Checks every kernel that the adapter can run and whose key contains `filter`; `on_row` sees each result as it comes.
 ///
 /// # Errors
 /// No kernel's key contains the filter. A kernel that fails, or that the driver refuses, is a row and no error.
 pub fn run(adapter: &Adapter, filter: Option<&str>, mut on_row: impl FnMut(&Row)) -> Result<Report> {
-    let chosen: Vec<_> = kernel::all().filter(|k| filter.is_none_or(|f| k.key.contains(f))).collect();
-    ensure!(!chosen.is_empty(), "no kernel's name contains \"{}\"", filter.unwrap_or_default());
+    let chosen: Vec<_> = matching(filter)?.into_iter().filter(|k| adapter.can_run(k)).collect();
+    ensure!(!chosen.is_empty(), "no kernel that this adapter can run is called \"{}\"", filter.unwrap_or_default());
     let mut rows = Vec::with_capacity(chosen.len());
     for kernel in chosen {
         let row = check(adapter, kernel, &(kernel.cases)());
@@ -91,6 +92,34 @@ pub fn run(adapter: &Adapter, filter: Option<&str>, mut on_row: impl FnMut(&Row)
     let facts = adapter.facts();
     let passed = rows.iter().all(|r| r.passed);
     Ok(Report { adapter: facts.name.clone(), driver: facts.driver.clone(), rows, passed })
+}
+
+/// The kernels whose key contains `filter`.
+fn matching(filter: Option<&str>) -> Result<Vec<&'static Kernel>> {
+    let chosen: Vec<_> = kernel::all().filter(|k| filter.is_none_or(|f| k.key.contains(f))).collect();
+    ensure!(!chosen.is_empty(), "no kernel's name contains \"{}\"", filter.unwrap_or_default());
+    Ok(chosen)
+}
+
+/// Writes the WGSL of every kernel whose key contains `filter`, as it is compiled for its first case, to
+/// `folder/`[`printed_name`]; returns how many. For
+/// other compilers than wgpu's to judge.
+///
+/// # Errors
+/// No kernel's key contains the filter, or the folder cannot be made or written.
+pub fn print_shaders(folder: &Path, filter: Option<&str>) -> Result<usize> {
+    let chosen = matching(filter)?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    for kernel in &chosen {
+        let path = folder.join(printed_name(kernel));
+        std::fs::write(&path, kernel.wgsl(&(kernel.cases)()[0])).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(chosen.len())
+}
+
+/// `op.entry.wgsl`, or `op.entry.technique.wgsl`.
+pub fn printed_name(kernel: &Kernel) -> String {
+    format!("{}.wgsl", kernel.key.replace('/', "."))
 }
 
 /// Checks one kernel, of the registry or not, in these cases. Stops at the first failure.
@@ -225,8 +254,8 @@ fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, [seed, place]: [u32; 2], bind
 enum Expected {
     /// Values and how far each may be off; no bound means bit for bit.
     Floats { want: Vec<f64>, bound: Option<Vec<f64>> },
-    /// Words and, where their bytes are places in windows of rounded floats, the places that may win: see [`near_ties`].
-    Words { want: Vec<u32>, slack: Option<Vec<[bool; 4]>> },
+    /// Words and, where their bytes are places in windows of rounded floats, the codes that may come: see [`near_ties`].
+    Words { want: Vec<u32>, slack: Option<Vec<[bool; 5]>> },
 }
 
 /// What comparing one side with the truth found.
@@ -334,23 +363,24 @@ impl Truth {
     }
 }
 
-/// Whether every byte of `got` is a window's place that the rounding may have taken for the largest.
-fn within(got: u32, want: u32, places: &[[bool; 4]]) -> bool {
-    got.to_le_bytes().iter().zip(want.to_le_bytes()).zip(places).all(|((&g, w), ok)| g == w || (g < 4 && ok[usize::from(g)]))
+/// Whether every byte of `got` is a code that the rounding may have led to.
+fn within(got: u32, want: u32, codes: &[[bool; 5]]) -> bool {
+    got.to_le_bytes().iter().zip(want.to_le_bytes()).zip(codes).all(|((&g, w), ok)| g == w || (g < 5 && ok[usize::from(g)]))
 }
 
-/// For the fused convolution and pool under random floats: per pooled element, the places of its window whose activation
-/// cannot be told from the largest. An activation is off by at most the convolution's bound, and so is the largest one:
-/// a place whose f64 activation plus its bound reaches the largest one's minus its bound may win. Every other kernel
-/// compares its inputs themselves, which nothing has rounded: there the words must be equal.
-fn near_ties(case: &Case) -> Option<Vec<[bool; 4]>> {
-    if case.kernel.key != "conv2d_relu_maxpool2x2.forward" {
+/// For the fused convolution and pool under random floats: per pooled element, the codes that rounding may lead to: the places
+/// of its window whose value cannot be told from the largest, and 4 where the largest cannot be told from 0. A value is off by
+/// at most the convolution's bound, and so is the largest one: a place whose f64 value plus its bound reaches the largest one's
+/// minus its bound, and 0, may win. Every other kernel compares its inputs themselves, which nothing has rounded: there the
+/// words must be equal.
+fn near_ties(case: &Case) -> Option<Vec<[bool; 5]>> {
+    if !case.kernel.key.starts_with("conv2d_relu_maxpool2x2.forward") {
         return None;
     }
     let conv = kernel::by_key("conv2d.forward");
-    let d = Conv2dDims { relu: 1, ..*<Conv2dDims as kernel::Dims>::of(&case.dims) };
+    let d = Conv2dDims { relu: 0, ..*<Conv2dDims as kernel::Dims>::of(&case.dims) };
     let Bound::Twin(roundings) = conv.bound else { return None };
-    let activations = |map: fn(f64) -> f64| {
+    let values = |map: fn(f64) -> f64| {
         let mut y = Buffer::zeros(Elem::F32, d.y_len());
         let inputs = case.buffers::<f64>(map);
         let reads: Vec<&Buffer<f64>> = inputs.iter().take(3).collect();
@@ -358,7 +388,7 @@ fn near_ties(case: &Case) -> Option<Vec<[bool; 4]>> {
         (conv.twin.f64)(&mut Call { dims: &dims, step: &case.step, reads: &reads, writes: &mut [&mut y] });
         y
     };
-    let (y, sizes) = (activations(|v| v), activations(f64::abs));
+    let (y, sizes) = (values(|v| v), values(f64::abs));
     let scale = roundings(&case.dims) * 2f64.powi(-24);
     let [out_h, out_w, c] = [d.out_h, d.out_w, d.out_c].map(|n| n as usize);
     let [pool_h, pool_w] = [out_h / 2, out_w / 2];
@@ -367,8 +397,8 @@ fn near_ties(case: &Case) -> Option<Vec<[bool; 4]>> {
         let at = |place: usize| ((n * out_h + 2 * py + place / 2) * out_w + 2 * px + place % 2) * c + ch;
         let value = |place| (y.f()[at(place)], sizes.f()[at(place)] * scale);
         let floor = (0..4).map(value).fold(0.0, |m: f64, (v, bound)| m.max(v - bound));
-        [0, 1, 2, 3].map(|place| {
-            let (v, bound) = value(place);
+        [0, 1, 2, 3, 4].map(|code| {
+            let (v, bound) = if code < 4 { value(code) } else { (0.0, 0.0) };
             v + bound >= floor
         })
     });
@@ -473,10 +503,11 @@ mod tests {
         assert!(judged(key, 1, Tier::Floats, |_| ()).is_ok());
         // Another place for every window: some of them have no tie at all.
         assert!(judged(key, 1, Tier::Floats, |got| words(&mut got[1])[..6].iter_mut().for_each(|w| *w ^= 0x0101_0101)).is_err());
-        assert!(judged(key, 1, Tier::Floats, |got| words(&mut got[1])[0] |= 4).is_err());
-        let places = [[false, true, true, false]; 4];
+        assert!(judged(key, 1, Tier::Floats, |got| words(&mut got[1])[0] |= 8).is_err());
+        let places = [[false, true, true, false, false]; 4];
         assert!(within(0x0101_0101, 0x0102_0201, &places));
         assert!(!within(0x0103_0101, 0x0102_0201, &places));
+        assert!(!within(0x0401_0101, 0x0102_0201, &places));
         assert!(!within(0x0501_0101, 0x0102_0201, &places));
     }
 }

@@ -1,144 +1,18 @@
 //! The binary as a user runs it, on pictures made here: what it writes and prints, and what it says when something is wrong.
 
+#[path = "common/binary.rs"]
+mod binary;
 mod common;
 
+use binary::*;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use wgradcam::train::load;
-
-/// Longest run of the binary; the slowest takes a few seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// A network that trains in no time.
-const SMALL: &str = "--size 32 --filters 4,8 --dense 8 --batch-size 8";
-
-/// What a run of the binary left.
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-/// The binary in the folder `dir`, on the way.
-struct Running {
-    child: Child,
-    logs: TempDir,
-}
-
-fn start(dir: &Path, args: &str, paths: &[&Path]) -> Running {
-    let logs = TempDir::new().expect("a folder");
-    let log = |name| fs::File::create(logs.path().join(name)).expect("a log");
-    let child = Command::new(env!("CARGO_BIN_EXE_wgradcam"))
-        .args(args.split_whitespace().map(|a| a.trim_matches('\'')))
-        .args(paths)
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .stdout(log("out"))
-        .stderr(log("err"))
-        .spawn()
-        .expect("the binary starts");
-    Running { child, logs }
-}
-
-impl Running {
-    fn end(mut self) -> Ran {
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a status") {
-                break status;
-            }
-            if start.elapsed() > PATIENCE {
-                self.child.kill().expect("an end");
-                panic!("it hangs; so far:\n{}{}", self.log("out"), self.log("err"));
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        Ran { code: status.code(), out: self.log("out"), err: self.log("err") }
-    }
-
-    fn log(&self, name: &str) -> String {
-        String::from_utf8(fs::read(self.logs.path().join(name)).expect("a log")).expect("UTF-8")
-    }
-}
-
-/// Runs `wgradcam ARGS PATHS` (arguments split at spaces, '' being an empty one) in `dir`.
-fn run(dir: &Path, args: &str) -> Ran {
-    start(dir, args, &[]).end()
-}
-
-/// A run that must succeed.
-fn good(dir: &Path, args: &str) -> Ran {
-    let ran = run(dir, args);
-    assert_eq!(ran.code, Some(0), "wgradcam {args}\n{}{}", ran.out, ran.err);
-    ran
-}
-
-/// A run that must fail, saying in one error whatever `says` holds, and leave the folder as it was.
-fn bad(dir: &Path, args: &str, says: &[&str]) {
-    let before = files(dir);
-    let ran = run(dir, args);
-    is_error(args, &ran, says);
-    assert_eq!(ran.out, "", "wgradcam {args}");
-    assert!(files(dir) == before, "wgradcam {args} has changed the files, now {:?}", files(dir).keys());
-}
-
-fn is_error(args: &str, ran: &Ran, says: &[&str]) {
-    let Ran { code, err, .. } = ran;
-    // clap exits with 2 and has its own form; a panic would be 101 and a signal none.
-    let start = match code {
-        Some(1) => "Error: ",
-        Some(2) => "error: ",
-        _ => panic!("wgradcam {args} ends with {code:?}:\n{err}"),
-    };
-    // The Wayland library complains of missing variables in the same words as clap.
-    let lines = err.lines().filter(|l| l.starts_with(start) && !l.contains("XDG_RUNTIME_DIR"));
-    assert_eq!(lines.count(), 1, "wgradcam {args} does not say one `{start}`:\n{err}");
-    assert!(!err.contains("panicked") && err.ends_with('\n') && !err.ends_with("\n\n"), "wgradcam {args}:\n{err}");
-    for part in says {
-        assert!(err.contains(part), "wgradcam {args} does not say \"{part}\":\n{err}");
-    }
-}
-
-/// Every file and folder below `dir`, with the files' bytes.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut todo = vec![dir.to_owned()];
-    while let Some(folder) = todo.pop() {
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            found.insert(path.clone(), if path.is_file() { fs::read(&path).expect("a file") } else { Vec::new() });
-            if path.is_dir() {
-                todo.push(path);
-            }
-        }
-    }
-    found
-}
-
-fn text(path: impl AsRef<Path>) -> String {
-    let path = path.as_ref();
-    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-/// `train/<class>/N.png` and `test/<class>/N.png`: the classes differ in hue, the pictures of one in noise.
-fn make_pictures(dir: &Path, classes: &[&str], train: usize, test: usize) {
-    for (part, n) in [("train", train), ("test", test)] {
-        for (c, class) in classes.iter().enumerate() {
-            let folder = dir.join(part).join(class);
-            fs::create_dir_all(&folder).expect("a folder");
-            for i in 0..n {
-                common::picture(c, (c * 1000 + i + 500 * usize::from(part == "test")) as u32)
-                    .save(folder.join(format!("{i}.png")))
-                    .expect("a picture");
-            }
-        }
-    }
-}
+use wgradcam::train::{load, save};
 
 /// A folder for the whole test binary, made anew by `make` on first use.
 fn shared(name: &'static str, cell: &'static OnceLock<PathBuf>, make: impl FnOnce(&Path)) -> &'static Path {
@@ -176,19 +50,6 @@ fn own() -> TempDir {
     let dir = TempDir::new().expect("a folder");
     copy(&two().join("set"), &dir.path().join("set"));
     dir
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let target = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, target).expect("a copy");
-        }
-    }
 }
 
 /// The absolute path of something in a shared folder, for an argument.
@@ -358,7 +219,7 @@ fn gradcam_filters_and_sorts() {
     let mut weights = load(&dir.join("run/best.safetensors"), None).expect("weights");
     // Shift the threshold to the middle of the blue pictures' logits, so that half of them are wrong.
     let logits = |weights: &wgradcam::train::Weights| -> Vec<(String, f64)> {
-        wgradcam::train::save(&here.path().join("w.safetensors"), weights).expect("saved");
+        save(&here.path().join("w.safetensors"), weights).expect("saved");
         let ran = good(here.path(), &format!("predict w.safetensors {} --device cpu --json", at(dir, "set/test")));
         let json = ran.out.lines().map(|l| serde_json::from_str::<Value>(l).expect("JSON"));
         json.map(|j| (j["path"].as_str().expect("a path").to_owned(), j["logit"].as_f64().expect("a logit"))).collect()
@@ -413,10 +274,14 @@ fn a_run_repeats_from_its_own_settings_file() {
     let (dir, here) = (two(), TempDir::new().expect("a folder"));
     for out in ["a", "b"] {
         good(here.path(), &format!("train {} --config {} --out {out} --device cpu", at(dir, "set"), at(dir, "run/config.toml")));
-        for name in ["best.safetensors", "last.safetensors", "history.csv", "config.toml", "report.txt"] {
+        for name in ["best.safetensors", "last.safetensors", "history.csv", "report.txt"] {
             let [again, first] = [here.path().join(out), dir.join("run")].map(|d| fs::read(d.join(name)).expect("a file"));
             assert!(again == first, "{name} differs");
         }
+        // But for the pictures' folder, which was given otherwise.
+        let [again, first] = [here.path().join(out), dir.join("run")].map(|d| text(d.join("config.toml")));
+        let [again, first] = [&again, &first].map(|t| t.lines().filter(|l| !l.starts_with("data = ")).collect::<Vec<_>>());
+        assert_eq!(again, first);
     }
     good(here.path(), &format!("train {} --config a/config.toml --seed 1 --out c --device cpu", at(dir, "set")));
     assert_ne!(text(here.path().join("c/history.csv")), text(here.path().join("a/history.csv")));
@@ -530,10 +395,9 @@ fn wrong_weights() {
     longer.push(0);
     fs::write(dir.join("cut.safetensors"), longer).expect("written");
     bad(dir, "evaluate cut.safetensors set --device cpu", &["cut.safetensors", "damaged"]);
-    let mut nan = whole.clone();
-    let end = nan.len();
-    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
-    fs::write(dir.join("nan.safetensors"), nan).expect("written");
+    let mut nan = load(&two().join("run/best.safetensors"), None).expect("weights");
+    nan.values[0][0] = f32::NAN;
+    save(&dir.join("nan.safetensors"), &nan).expect("written");
     bad(dir, "gradcam nan.safetensors set --device cpu --out g", &["nan.safetensors", "NaN"]);
     bad(dir, "predict set/test/red/0.png set --device cpu", &["0.png", "safetensors"]);
     bad(dir, "predict set set --device cpu", &["set", "best.safetensors"]);
@@ -600,6 +464,9 @@ fn wrong_flags() {
         ("--batch-size 0", &["--batch-size 0"][..]),
         ("--batch-size 41 --size 32 --filters 4", &["--batch-size 41", "40 pictures"]),
         ("--epochs 0", &["--epochs is 0"]),
+        ("--micro-batch 0", &["--micro-batch 0", "1..=64"]),
+        ("--micro-batch 9 --batch-size 8", &["--micro-batch 9", "1..=8"]),
+        ("--save-every -1", &["--save-every -1"]),
         ("--epochs many", &["--epochs", "many"]),
         ("--size 64x", &["--size", "64x", "80x96"]),
         ("--size 0", &["size 0x0"]),
@@ -628,8 +495,8 @@ fn wrong_flags() {
         ("--init nowhere", &["--init", "nowhere"]),
         ("--size 4096 --filters 64", &["dense_1/kernel", "2^29"]),
         ("--size 4096 --filters 65536 --dense 65536", &["filters"]),
-        // Half a TiB of activations of a network with few parameters.
-        ("--size 4096 --filters 64,8,8,8,8 --batch-size 40", &["GiB", "--batch-size"]),
+        // Half a TiB of activations per picture of a network with few parameters.
+        ("--size 4096 --filters 8192,8,8,8,8 --batch-size 40", &["GiB", "with 1 pictures at a time", "--filters"]),
         ("--nonsense", &["--nonsense"]),
     ] {
         bad(dir, &train(flags), says);
@@ -701,7 +568,7 @@ fn a_training_that_diverges_stops_and_keeps_what_there_was() {
 fn an_interrupt_saves_the_weights_as_they_are() {
     let here = own();
     let dir = here.path();
-    let running = start(dir, &format!("train set --out out --epochs 1000000 --device cpu {SMALL}"), &[]);
+    let running = start(command(dir, &format!("train set --out out --epochs 1000000 --device cpu {SMALL}")));
     let begun = Instant::now();
     while !dir.join("out/history.csv").exists() {
         assert!(begun.elapsed() < PATIENCE, "no epoch came to an end:\n{}", running.log("err"));

@@ -6,6 +6,7 @@
 mod common;
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use wgradcam::kernel::{self, Kernel};
 use wgradcam::verify;
 
@@ -13,7 +14,7 @@ use wgradcam::verify;
 type Fault = (&'static str, &'static str, &'static str);
 
 /// Faults show in the small shapes; only a folded grid needs a large one.
-const SMALL: usize = 20_000;
+const SMALL: usize = 60_000;
 
 #[rustfmt::skip]
 const FAULTS: &[Fault] = &[
@@ -21,7 +22,8 @@ const FAULTS: &[Fault] = &[
     ("gather.forward", "rescaled(w1, 0u), rescaled(w1, 1u), 0.0", "rescaled(w1, 1u), rescaled(w1, 0u), 0.0"),
     ("gather.forward", "* 0.003921569", "/ 255.0"),
     ("gather.forward", " - dims.chunk_first", ""),
-    ("gather.forward", "step.first + b", "b"),
+    ("gather.forward", "step.first + dims.offset + b", "b"),
+    ("gather.forward", "step.first + dims.offset + b", "step.first + b"),
     ("gather.forward", "if (left > 3u)", "if (left > 4u)"),
     ("gather.forward", "if (left > 1u)", "if (left > 0u)"),
     ("gather.forward", "picture < dims.chunk_len", "picture <= dims.chunk_len"),
@@ -71,18 +73,84 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.forward", "i32(ox + kx) - i32(dims.pad_left)", "i32(ox + kx) + i32(dims.pad_left)"),
     ("conv2d_relu_maxpool2x2.forward", "(*block).a[5] += wa * x5", "(*block).a[5] += x5 * wa"),
     // conv2d_relu_maxpool2x2.wgsl
-    ("conv2d_relu_maxpool2x2.forward", "r1 > m", "r1 >= m"),
-    ("conv2d_relu_maxpool2x2.forward", "r3 > m", "r3 >= m"),
+    ("conv2d_relu_maxpool2x2.forward", "vec4<u32>(1u), z1 > m", "vec4<u32>(1u), z1 >= m"),
+    ("conv2d_relu_maxpool2x2.forward", "vec4<u32>(3u), z3 > m", "vec4<u32>(3u), z3 >= m"),
     ("conv2d_relu_maxpool2x2.forward", "if (n < dims.batch && px < pool_w)", "if (n < dims.batch)"),
-    ("conv2d_relu_maxpool2x2.forward", "relu(p10 + b)", "relu(p10)"),
-    ("conv2d_relu_maxpool2x2.forward", "let r0 = relu(p00 + b)", "let r0 = p00 + b"),
+    ("conv2d_relu_maxpool2x2.forward", "p10 + b", "p10"),
+    ("conv2d_relu_maxpool2x2.forward", "select(m, vec4<f32>(), m < vec4<f32>())", "m"),
+    ("conv2d_relu_maxpool2x2.forward", "code, m > vec4<f32>()", "code, m >= vec4<f32>()"),
     ("conv2d_relu_maxpool2x2.forward", "let pool_w = dims.out_w / 2u;\n    if", "let pool_w = (dims.out_w + 1u) / 2u;\n    if"),
     ("conv2d_relu_maxpool2x2.forward", "block.a[2], block.a[3], block.a[6]", "block.a[2], block.a[6], block.a[3]"),
     ("conv2d_relu_maxpool2x2.forward", "code.y << 8u", "code.y << 4u"),
-    ("conv2d_relu_maxpool2x2.backward", "pooled[at] > vec4<f32>()", "pooled[at] >= vec4<f32>()"),
-    ("conv2d_relu_maxpool2x2.backward", "(oy - 2u * py) * 2u + (ox - 2u * px)", "(ox - 2u * px) * 2u + (oy - 2u * py)"),
-    ("conv2d_relu_maxpool2x2.backward", "oy < pool_h * 2u && ox < pool_w * 2u", "oy < pool_h * 2u"),
-    ("conv2d_relu_maxpool2x2.backward", "vec4<u32>(0u, 8u, 16u, 24u)", "vec4<u32>(8u, 0u, 16u, 24u)"),
+    // conv2d_relu_maxpool2x2_backward.wgsl
+    ("conv2d_relu_maxpool2x2.backward_input", "i32(iy + dims.pad_top) - i32(ky)", "i32(iy + dims.pad_top) + i32(ky)"),
+    ("conv2d_relu_maxpool2x2.backward_input", "i32(ix + dims.pad_left)", "i32(ix)"),
+    ("conv2d_relu_maxpool2x2.backward_input", "u % 2u * 2u + v % 2u", "v % 2u * 2u + u % 2u"),
+    ("conv2d_relu_maxpool2x2.backward_input", "ox >= 0 && ox < i32(pool_w * 2u)", "ox >= 0 && ox < i32(dims.out_w)"),
+    ("conv2d_relu_maxpool2x2.backward_input", "oy >= 0 && oy <", "oy <"),
+    ("conv2d_relu_maxpool2x2.backward_input", "vec4<u32>(0u, 8u, 16u, 24u)", "vec4<u32>(8u, 0u, 16u, 24u)"),
+    ("conv2d_relu_maxpool2x2.backward_input", "& vec4<u32>(255u)", "& vec4<u32>(3u)"),
+    ("conv2d_relu_maxpool2x2.backward_input", "weight[rb + 3u * out_c4]", "weight[rb + 2u * out_c4]"),
+    ("conv2d_relu_maxpool2x2.backward_input", "let cb = min(ca + 1u, in_c4 - 1u);", "let cb = ca + 1u;"),
+    ("conv2d_relu_maxpool2x2.backward_input", "dz_at(n_read, oy + 1, ox + 1, co)", "dz_at(n_read, oy + 1, ox, co)"),
+    ("conv2d_relu_maxpool2x2.backward_input", "iy < dims.in_h && ix < dims.in_w", "iy < dims.in_h"),
+    ("conv2d_relu_maxpool2x2.backward_weight", "place > vec4<u32>(3u)", "place > vec4<u32>(4u)"),
+    ("conv2d_relu_maxpool2x2.backward_weight", "x10, x11, place == 3u", "x10, x11, place == 2u"),
+    ("conv2d_relu_maxpool2x2.backward_weight", "upper, lower, place >= 2u", "upper, lower, place > 2u"),
+    ("conv2d_relu_maxpool2x2.backward_weight", "u[2] * g.z", "u[2] * g.y"),
+    ("conv2d_relu_maxpool2x2.backward_weight", "under(place, u1, u2, l1, l2)", "under(place, u1, u2, l1, l1)"),
+    ("conv2d_relu_maxpool2x2.backward_weight", "u0 = u2", "u0 = u1"),
+    ("conv2d_relu_maxpool2x2.backward_weight", " - i32(dims.pad_top)", ""),
+    ("conv2d_relu_maxpool2x2.backward_weight", "i32(kx) - i32(dims.pad_left)", "i32(kx)"),
+    ("conv2d_relu_maxpool2x2.backward_weight", "row % pool_h * 2u + ky", "row % pool_h + ky"),
+    ("conv2d_relu_maxpool2x2.backward_weight", "min((split + 1u) * dims.rows_per_split, dims.batch * pool_h)", "(split + 1u) * dims.rows_per_split"),
+    ("conv2d_relu_maxpool2x2.backward_weight", "transpose(value)", "value"),
+    ("conv2d_relu_maxpool2x2.backward_weight", "bias += g", "bias += pooled_dy[at]"),
+    ("conv2d_relu_maxpool2x2.backward_weight", "if (kx + 2u < dims.k_w) { store_tap(split, tap + 2u, ci, co, tap2); }", "store_tap(split, tap + 2u, ci, co, tap2);"),
+    // lanes8/
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "let g_{{ ci }}_3{{ kx }} = w_{{ ci }}_{{ kx + 6 }}", "let g_{{ ci }}_3{{ kx }} = w_{{ ci }}_{{ kx + 3 }}"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "g_{{ ci }}_{{ i }}2 - g_{{ ci }}_{{ i }}1", "g_{{ ci }}_{{ i }}2 + g_{{ ci }}_{{ i }}1"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "select(-1.0, 1.0, r == 1u)", "select(-1.0, 1.0, r == 2u)"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "select(-1.0, 1.0, left)", "select(1.0, -1.0, left)"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "select(r, 1u, r == 3u)", "r"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "let y_inside = iy >= 0 && ", "let y_inside = "),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "let inside = y_inside && jx >= 0 && jx < i32(dims.in_w)", "let inside = y_inside && jx >= 0"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "p{{ ci }} = n{{ ci }}", "p{{ ci }} = a{{ ci }}"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "(0 if k < 2 else 1)", "(1 if k < 2 else 0)"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "codes }}(3u), z3 > best", "codes }}(3u), z3 >= best"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "let z2 = l1 - l2 - l3 + b", "let z2 = l1 - l2 - l3"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "codes }}(1u), z1 > best", "codes }}(1u), z1 >= best"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "code, best > {{ vec }}()", "code, best >= {{ vec }}()"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "across) << 16u", "across) << 8u"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "let here = r % 2u * 2u + c", "let here = c * 2u + r % 2u"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "& 7u", "& 3u"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "row < i32(pool_h)", "row <= i32(pool_h)"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "row_inside && tx < pool_w", "row_inside"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "{{ 8 - tap }}u * dims.in_c + 2u * pair)", "{{ tap }}u * dims.in_c + 2u * pair)"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "i32(ty + lane / 4u) - 1", "i32(ty + lane / 4u)"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "let near = lane / 4u * 4u", "let near = lane / 4u"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "var p{{ co }} = 0.0", "var p{{ co }} = 1.0"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "if (beside)", "if (true)"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "if (below) {", "if (true) {"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "dx[out + dims.in_w * pairs] = l1 - l2 - l3", "dx[out + dims.in_w * pairs] = l1 - l2 + l3"),
+    ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "code > {{ words }}(3u)", "code > {{ words }}(4u)"),
+    ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "let i1 = i0 + {{ words }}(2u)", "let i1 = i0 + {{ words }}(1u)"),
+    ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "select(p{{ ci }}, n{{ ci }}, left)", "select(n{{ ci }}, p{{ ci }}, left)"),
+    ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "\"pmn\"[kx]", "\"pnm\"[kx]"),
+    ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "p{{ ci }} = n{{ ci }};", "p{{ ci }} = m{{ ci }};"),
+    ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "bias += g;", "bias += pooled_dy[window];"),
+    ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "min((split + 1u) * dims.rows_per_split, dims.batch * pool_h)", "(split + 1u) * dims.rows_per_split"),
+    ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "vec2<u32>(16u * c)", "vec2<u32>(8u * c)"),
+    ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "block * {{ CI_B }}u + {{ ci }}u", "{{ ci }}u"),
+    ("dense.backward_input/lanes8", "{{ j % 64 // 8 }}u), subgroupShuffle(w1", "{{ j % 64 // 4 }}u), subgroupShuffle(w1"),
+    ("dense.backward_input/lanes8", "{{ 8 * l }}u + lane];", "lane];"),
+    ("dense.backward_input/lanes8", "if ({{ 8 * q }}u + lane < {{ BATCH }}u)", "if (true)"),
+    ("dense.backward_input/lanes8", "if ({{ 8 * q }}u + lane < {{ BATCH }}u)", "if ({{ 8 * q }}u + lane < {{ BATCH - 1 }}u)"),
+    ("dense.backward_input/lanes8", "k < dims.in_n / 2u", "k < dims.in_n / 2u - 1u"),
+    ("dense.backward_weight/lanes8", "range(1, BATCH)", "range(2, BATCH)"),
+    ("dense.backward_weight/lanes8", "{{ b % 8 }}u", "{{ (b + 1) % 8 }}u"),
+    ("dense.backward_weight/lanes8", "(8u * k + {{ e }}u)", "(8u * k + {{ 7 - e }}u)"),
+    ("dense.backward_weight/lanes8", "var k = group.y", "var k = group.y + 1u"),
     // relu.wgsl
     ("relu.backward", "y[id] > vec4<f32>()", "y[id] >= vec4<f32>()"),
     ("relu.backward", "dy[id], y[id] >", "y[id], dy[id] >"),
@@ -118,6 +186,8 @@ const FAULTS: &[Fault] = &[
     ("dense.backward_weight", "b < dims.batch; b++", "b + 1u < dims.batch; b++"),
     ("dense.backward_weight", "if (i == 0u)", "if (i == 1u)"),
     // dropout.wgsl
+    ("dropout.forward", "dims.offset + index", "index"),
+    ("dropout.backward", "dims.offset + index", "dims.offset - index"),
     ("dropout.forward", ">> 8u) >= dims.threshold", ">> 7u) >= dims.threshold"),
     ("dropout.forward", ">> 8u) >= dims.threshold", ">> 8u) < dims.threshold"),
     ("dropout.forward", "step.seed + dims.layer * 0x9E3779B9u", "step.seed"),
@@ -136,9 +206,13 @@ const FAULTS: &[Fault] = &[
     ("adam.update", "alpha: f32,\n    one_minus_beta1: f32,", "one_minus_beta1: f32,\n    alpha: f32,"),
     ("collect.forward", "first: u32,\n    step: u32,", "step: u32,\n    first: u32,"),
     // sigmoid_bce.wgsl
-    ("sigmoid_bce.forward", "(p - t) / f32(dims.batch)", "(p - t)"),
+    ("sigmoid_bce.forward", "(p - t) / f32(dims.whole)", "(p - t)"),
+    ("sigmoid_bce.forward", "(p - t) / f32(dims.whole)", "(p - t) / f32(dims.batch)"),
+    ("sigmoid_bce.forward", "step.first + dims.offset + id", "step.first + id"),
+    ("sigmoid_bce.forward", "loss[dims.offset + id]", "loss[id]"),
+    ("sigmoid_bce.forward", "correct[dims.offset + id]", "correct[id]"),
     ("sigmoid_bce.forward", "labels[min(picture, dims.images - 1u)]", "labels[min(id, dims.images - 1u)]"),
-    ("sigmoid_bce.forward", "order[min(step.first + id, dims.pictures - 1u)]", "order[min(id, dims.pictures - 1u)]"),
+    ("sigmoid_bce.forward", "order[min(step.first + dims.offset + id, dims.pictures - 1u)]", "order[min(id, dims.pictures - 1u)]"),
     ("sigmoid_bce.forward", "exp(-abs(z))", "exp(-z)"),
     ("sigmoid_bce.forward", "select(0.0, p, j == 0u)", "p"),
     ("sigmoid_bce.forward", "log1p_unit(e);", "log(1.0 + e);"),
@@ -152,7 +226,11 @@ const FAULTS: &[Fault] = &[
     ("softmax_ce.forward", "exp(logits[at + j] - m), 0.0", "exp(logits[at + j]), 0.0"),
     ("softmax_ce.forward", "z > m", "z >= m"),
     ("softmax_ce.forward", "p - select(0.0, 1.0, j == label)", "p"),
-    ("softmax_ce.forward", "select(0.0, 1.0, j == label)) / f32(dims.batch)", "select(0.0, 1.0, j == label))"),
+    ("softmax_ce.forward", "select(0.0, 1.0, j == label)) / f32(dims.whole)", "select(0.0, 1.0, j == label))"),
+    ("softmax_ce.forward", "/ f32(dims.whole)", "/ f32(dims.batch)"),
+    ("softmax_ce.forward", "step.first + dims.offset + id", "step.first + id"),
+    ("softmax_ce.forward", "loss[dims.offset + id]", "loss[id]"),
+    ("softmax_ce.forward", "correct[dims.offset + id]", "correct[id]"),
     ("softmax_ce.forward", "(m - logits[at + label])", "m"),
     ("softmax_ce.forward", "select(0.0, exp(z - m) / sum, j < dims.classes)", "exp(z - m) / sum"),
     ("softmax_ce.forward", "let sum = 1.0 + rest", "let sum = rest"),
@@ -163,6 +241,10 @@ const FAULTS: &[Fault] = &[
     ("batch_mean.forward", "hits[lane] += hits[lane + width]", "hits[lane] += losses[lane + width]"),
     ("batch_mean.forward", "width = 32u", "width = 16u"),
     ("batch_mean.forward", "metrics[2u * slot + 1u]", "metrics[2u * slot + 2u]"),
+    // accumulate.wgsl
+    ("accumulate.add", "sum[id] += part[id]", "sum[id] = part[id]"),
+    ("accumulate.add", "sum[id] += part[id]", "sum[id] += part[0]"),
+    ("accumulate.add", "dims.len / 4u", "dims.len / 8u"),
     // adam.wgsl
     ("adam.update", "g * g - v[id]", "g - v[id]"),
     ("adam.update", "sqrt(v_new) + step.epsilon", "sqrt(v_new + step.epsilon)"),
@@ -171,7 +253,10 @@ const FAULTS: &[Fault] = &[
     ("adam.update", "weight[id] -=", "weight[id] +="),
     ("adam.update", "m[id] = m_new;", ""),
     // collect.wgsl
-    ("collect.forward", "step.first * dims.stride + id", "step.first + id"),
+    ("collect.forward", "step.first + id / dims.stride", "id / dims.stride"),
+    ("collect.forward", " - dims.table_first", ""),
+    ("collect.forward", "row < dims.table_len", "row <= dims.table_len"),
+    ("collect.forward", "row * dims.stride + id % dims.stride", "row * dims.stride"),
     ("collect.forward", "all_probs[to] = probs[id]", "all_probs[to] = logits[id]"),
     ("collect.forward", "id < dims.batch * dims.stride", "id < dims.batch"),
     // score.wgsl
@@ -225,6 +310,10 @@ const SURVIVORS: &[(Fault, &str)] = &[
         "differs at z = 0 only, where WGSL allows exp(0) to be a few ulps off 1 and so p to be on either side of 0.5",
     ),
     (
+        ("dense.backward_input/lanes8", "if ({{ 8 * q }}u + lane < {{ BATCH }}u)", "if (true)"),
+        "the lanes past the batch hold the last picture's gradients and would store its own values once more",
+    ),
+    (
         ("gather.forward", "* 0.003921569", "/ 255.0"),
         "WGSL allows a quotient 2.5 ulp: SwiftShader multiplies by the reciprocal, and is right by accident",
     ),
@@ -233,15 +322,17 @@ const SURVIVORS: &[(Fault, &str)] = &[
 /// The kernel with the fault in its own file or in a shared text. The find text stands exactly once.
 fn plant(&(key, find, replace): &Fault) -> &'static Kernel {
     let kernel = kernel::by_key(key);
-    let found = kernel.wgsl().matches(find).count();
+    // A variant's fault stands in its template.
+    let text = if kernel.variant.is_some() { kernel.source.to_owned() } else { kernel.wgsl(&(kernel.cases)()[0]) };
+    let found = text.matches(find).count();
     assert_eq!(found, 1, "{key}: {find:?} stands {found} times in the shader");
     let alter = |text: &'static str| -> &'static str { Box::leak(text.replace(find, replace).into_boxed_str()) };
     let shared: Vec<&'static str> = kernel.shared.iter().map(|text| alter(text)).collect();
     let mutant = Kernel { source: alter(kernel.source), shared: Box::leak(shared.into_boxed_slice()), ..*kernel };
-    let text = mutant.wgsl();
+    let text = mutant.wgsl(&(kernel.cases)()[0]);
     let module =
         naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{key} with {replace:?}: {}", e.emit_to_string(&text)));
-    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
+    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), common::capabilities(kernel))
         .validate(&module)
         .unwrap_or_else(|e| panic!("{key} with {replace:?}: {}", e.emit_to_string(&text)));
     Box::leak(Box::new(mutant))
@@ -264,12 +355,17 @@ fn planted_faults_are_caught() {
     let Some(adapter) = common::adapter() else { return };
     let next = Mutex::new(FAULTS.iter());
     let survivors = Mutex::new(Vec::new());
+    let skipped = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
                     let Some(fault) = next.lock().expect("no thread panicked").next() else { return };
                     let mutant = plant(fault);
+                    if !adapter.can_run(mutant) {
+                        skipped.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    }
                     let folded = kernel::INDEX_WGSL.contains(fault.1);
                     let small = |dims: &Vec<u32>| folded != (verify::elements(mutant, dims) <= SMALL);
                     let cases: Vec<_> = (mutant.cases)().into_iter().filter(small).collect();
@@ -288,14 +384,15 @@ fn planted_faults_are_caught() {
         }
     });
     let survivors = survivors.into_inner().expect("no thread panicked");
-    let caught = FAULTS.len() - survivors.len();
-    eprintln!("{caught} of {} planted faults were caught", FAULTS.len());
+    let planted = FAULTS.len() - skipped.into_inner();
+    let caught = planted - survivors.len();
+    eprintln!("{caught} of {planted} planted faults were caught");
     for (key, find, replace) in &survivors {
         let reason = SURVIVORS.iter().find(|(f, _)| *f == (*key, *find, *replace)).map(|(_, reason)| *reason);
         eprintln!("survived: {key}: {find:?} -> {replace:?}: {}", reason.unwrap_or("NOT EXPLAINED"));
     }
     assert!(survivors.iter().all(|s| SURVIVORS.iter().any(|(f, _)| f == s)), "a fault survived unexplained");
-    assert!(20 * caught >= 19 * FAULTS.len(), "fewer than 95 % caught");
+    assert!(20 * caught >= 19 * planted, "fewer than 95 % caught");
 }
 
 #[test]

@@ -60,7 +60,7 @@ struct Plans {
 
 fn plans(model: &Model, explain: bool) -> Plans {
     let mut program = Program::new();
-    let set = PictureSet { name: "train", pictures: PICTURES, chunk: 3 };
+    let set = PictureSet { name: "train", pictures: PICTURES, chunk: 3, table: 3 };
     let train = lower(&mut program, model, &set, PICTURES, Mode::Train);
     let targets: &[(&str, Target)] =
         if explain { &[("p", Target::Output), ("logit", Target::Logit), ("neg_logit", Target::Class(0))] } else { &[] };

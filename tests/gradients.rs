@@ -162,9 +162,13 @@ fn fused(d: &Conv2dDims, x: &[f64], w: &[f64], b: &[f64]) -> Vec<Buffer<f64>> {
     twin("conv2d_relu_maxpool2x2.forward", &d.words(), &reads.each_ref())
 }
 
-fn fused_dz(d: &Conv2dDims, dy: &[f64], forward: &[Buffer<f64>]) -> Vec<f64> {
-    let dz = twin("conv2d_relu_maxpool2x2.backward", &d.words(), &[&Buffer::F(dy.to_vec()), &forward[0], &forward[1]]);
-    dz[0].f().to_vec()
+/// The fused op's gradients: `dx, dweight, dbias`.
+fn fused_gradients(d: &Conv2dDims, x: &[f64], w: &[f64], dy: &[f64], argmax: &Buffer<f64>) -> [Vec<f64>; 3] {
+    let [x, w, dy] = [x, w, dy].map(|v| Buffer::F(v.to_vec()));
+    let dx = twin("conv2d_relu_maxpool2x2.backward_input", &d.words(), &[&dy, argmax, &w]);
+    let partial = twin("conv2d_relu_maxpool2x2.backward_weight", &d.words(), &[&x, &dy, argmax]);
+    let sums = twin("conv2d.reduce_weight", &d.words(), &[&partial[0]]);
+    [&dx[0], &sums[0], &sums[1]].map(|b| b.f().to_vec())
 }
 
 #[test]
@@ -174,25 +178,47 @@ fn conv_relu_pool_is_adjoint_at_its_mask_and_equals_its_parts() {
         let (x, w, b) = (random(d.x_len(), 1), random(d.weight_len(), 2), random(d.out_c as usize, 3));
         let dy = random(d.pooled_len(), 4);
         let forward = fused(&d, &x, &w, &b);
-        let dz = fused_dz(&d, &dy, &forward);
-        identity(&format!("fused, {d:?}"), [forward[0].f(), &dy], [&conv(&d, &x, &w, &b), &dz]);
+        let [dx, dw, db] = fused_gradients(&d, &x, &w, &dy, &forward[1]);
+        // <y, dy> = <x, dx> + <b, db> = <w, dw> + <b, db>: at a fixed mask y is linear in (x, b) and in (w, b).
+        let bias: f64 = dot(&b, &db);
+        let left = dot(forward[0].f(), &dy);
+        for (name, right) in [("x", dot(&x, &dx)), ("weight", dot(&w, &dw))] {
+            close(&format!("fused in {name}, {d:?}"), left, right + bias, 1e-11);
+        }
 
         // The same through conv2d with relu, maxpool2x2 and relu.backward, as an explaining plan takes them.
         let a = conv(&Conv2dDims { relu: 1, ..d }, &x, &w, &b);
         let pool = MaxPoolDims { batch: d.batch, in_h: d.out_h, in_w: d.out_w, c: d.out_c }.words();
         let pooled = twin("maxpool2x2.forward", &pool, &[&Buffer::F(a.clone())]);
         assert_eq!(pooled[0].f(), forward[0].f(), "{d:?}");
-        assert_eq!(pooled[1].u(), forward[1].u(), "{d:?}");
+        let codes = |b: &Buffer<f64>| b.u().iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<_>>();
+        for ((y, place), code) in forward[0].f().iter().zip(codes(&pooled[1])).zip(codes(&forward[1])) {
+            assert_eq!(code, if *y > 0.0 { place } else { 4 }, "{d:?}");
+        }
         let da = twin("maxpool2x2.backward", &pool, &[&Buffer::F(dy), &pooled[1]]);
         let flat = FlatDims { len: d.y_len() as u32 }.words();
-        assert_eq!(floats("relu.backward", &flat, &[da[0].f(), &a])[0], dz, "{d:?}");
+        let dz = floats("relu.backward", &flat, &[da[0].f(), &a]).remove(0);
+        let parts = [floats("conv2d.backward_input", &d.words(), &[&dz, &w]).remove(0)];
+        assert_eq!(parts[0], dx, "{d:?}");
+        let full = Conv2dDims::new(
+            d.batch as usize,
+            [d.in_h, d.in_w, d.in_c].map(|n| n as usize),
+            d.out_c as usize,
+            [d.k_h, d.k_w].map(|n| n as usize),
+            d.out_h == d.in_h,
+            false,
+        );
+        let [want_dw, want_db] = conv_weight_gradient(&full, &x, &dz);
+        for (got, want) in dw.iter().chain(&db).zip(want_dw.iter().chain(&want_db)) {
+            assert!((got - want).abs() <= 1e-12 * (1.0 + want.abs()), "{got} and {want}, {d:?}");
+        }
     }
 }
 
 #[test]
 fn conv_relu_pool_chain_against_central_differences() {
-    let first = Conv2dDims::new(2, [12, 13, 4], 8, [3, 3], false, true);
-    let second = Conv2dDims::new(2, [5, 5, 8], 4, [3, 3], true, true);
+    let first = Conv2dDims::new(2, [12, 13, 4], 8, [3, 3], false, true).pooled();
+    let second = Conv2dDims::new(2, [5, 5, 8], 4, [3, 3], true, true).pooled();
     let x = random(first.x_len(), 1);
     let shapes = [first.weight_len(), first.out_c as usize, second.weight_len(), second.out_c as usize];
     let params: Vec<Vec<f64>> = shapes.iter().zip(2..).map(|(&n, stream)| random(n, stream)).collect();
@@ -203,12 +229,8 @@ fn conv_relu_pool_chain_against_central_differences() {
     };
     let y1 = fused(&first, &x, &params[0], &params[1]);
     let y2 = fused(&second, y1[0].f(), &params[2], &params[3]);
-    let dz2 = fused_dz(&second, &r, &y2);
-    let [dw2, db2] = conv_weight_gradient(&second, y1[0].f(), &dz2);
-    let dy1 = floats("conv2d.backward_input", &second.words(), &[&dz2, &params[2]]).remove(0);
-    let dz1 = fused_dz(&first, &dy1, &y1);
-    let [dw1, db1] = conv_weight_gradient(&first, &x, &dz1);
-    let dx = floats("conv2d.backward_input", &first.words(), &[&dz1, &params[0]]).remove(0);
+    let [dy1, dw2, db2] = fused_gradients(&second, y1[0].f(), &params[2], &r, &y2[1]);
+    let [dx, dw1, db1] = fused_gradients(&first, &x, &params[0], &dy1, &y1[1]);
     let gradients = [dw1, db1, dw2, db2];
     for i in 0..4 {
         let d = random(params[i].len(), 20 + i as u32);
@@ -251,9 +273,9 @@ fn losses_and_scores_against_central_differences() {
     let n = 6u32;
     for (classes, stride) in [(1, 4), (2, 4), (3, 4), (6, 8)] {
         let (key, dims) = if classes == 1 {
-            ("sigmoid_bce.forward", SigmoidDims { batch: n, stride, pictures: n, images: n }.words())
+            ("sigmoid_bce.forward", SigmoidDims { batch: n, stride, pictures: n, images: n, offset: 0, whole: n }.words())
         } else {
-            ("softmax_ce.forward", SoftmaxDims { batch: n, classes, stride, pictures: n, images: n }.words())
+            ("softmax_ce.forward", SoftmaxDims { batch: n, classes, stride, pictures: n, images: n, offset: 0, whole: n }.words())
         };
         let labels: Vec<u32> = (0..n).map(|i| rng::hash3(5, 5, i) % classes.max(2)).collect();
         let len = (n * stride) as usize;
@@ -291,10 +313,15 @@ struct Network {
 
 impl Network {
     fn new(settings: &ModelSettings, classes: usize) -> Self {
+        Self::playing(settings, classes, Mode::Train)
+    }
+
+    /// Batches of 5, played so.
+    fn playing(settings: &ModelSettings, classes: usize, mode: Mode) -> Self {
         let model = Model::new(settings, classes).expect("the shapes fit");
-        let set = PictureSet { name: "train", pictures: 7, chunk: 4 };
+        let set = PictureSet { name: "train", pictures: 7, chunk: 4, table: 7 };
         let mut program = Program::new();
-        let plan = lower(&mut program, &model, &set, 5, Mode::Train);
+        let plan = lower(&mut program, &model, &set, 5, mode);
         let mut player = CpuPlayer::new(program);
         let pixels = settings.size[0] * settings.size[1];
         for (k, (first, len)) in set.chunks().enumerate() {
@@ -362,6 +389,37 @@ fn whole_networks_against_central_differences() {
             let d: Vec<f64> = d.iter().map(|&d| d.into()).collect();
             assert!(gradients[i].iter().any(|g| *g != 0.0), "{name} has no gradient");
             close(&format!("{name} of {settings:?}"), slope, dot(&gradients[i], &d), 1e-6);
+        }
+    }
+}
+
+/// Every part's loss is divided by the whole batch, its dropout mask is that of its place in it, and the sums are in the same
+/// order: only the rounding differs.
+#[test]
+fn a_batch_in_parts_has_the_whole_batchs_loss_and_gradients() {
+    let settings =
+        ModelSettings { size: [18, 21], filters: vec![3, 6], dense: vec![7, 5], dropout: 0.4, ..ModelSettings::default() };
+    for classes in [2, 3] {
+        let mut whole = Network::new(&settings, classes);
+        let values: Vec<Vec<f32>> = whole.params.iter().zip(0..).map(|(p, i)| p.initial(1, i)).collect();
+        let loss = whole.loss(&values);
+        for part in [1, 2, 3, 4, 5, 9] {
+            let mut parts = Network::playing(&settings, classes, Mode::TrainInParts(part));
+            close(&format!("the loss of parts of {part}"), parts.loss(&values), loss, 1e-12);
+            let hits = |network: &mut Network| {
+                network.player.floats("metrics").expect("there are metrics")[2 * step().slot as usize + 1]
+            };
+            assert_eq!(hits(&mut parts), hits(&mut whole));
+            for i in 0..values.len() {
+                let (got, want) = (parts.gradient(i), whole.gradient(i));
+                let largest = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+                assert!(largest > 0.0, "{} has no gradient", whole.params[i].name);
+                let off = got.iter().zip(&want).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+                assert!(off <= 1e-13 * largest, "{}, parts of {part}: {off:e} of {largest:e}", whole.params[i].name);
+                if part >= 5 {
+                    assert!(got == want, "{}: one part is the whole", whole.params[i].name);
+                }
+            }
         }
     }
 }

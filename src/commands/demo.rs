@@ -1,11 +1,12 @@
 //! `wgradcam demo`: the whole way on made pictures, with a known answer to where the network should look.
 
 use super::panels::{Drawn, Request, draw};
-use super::train::{Loaded, Run};
+use super::sets::Loaded;
+use super::train::{Run, Start};
 use super::{common, say};
 use crate::cli::DemoArgs;
 use crate::data::{self, Dataset, Folder, Limit, OnBad, Planted, PlantedBox, Reader, planted};
-use crate::files::write_whole;
+use crate::files::{FolderLock, write_whole};
 use crate::model::{Model, ModelSettings, Target, Technique};
 use crate::train::{Card, RunConfig, TrainSettings, Weights};
 use anyhow::{Context, Result, ensure};
@@ -20,6 +21,7 @@ const BATCH: usize = 16;
 /// Makes pictures, trains, evaluates, explains, and compares the heatmaps with the planted artefacts.
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let config = RunConfig {
+        data: None,
         model: ModelSettings::default(),
         train: TrainSettings { epochs: args.epochs, batch_size: BATCH, seed: args.seed, ..TrainSettings::default() },
         reader: Reader::default(),
@@ -27,6 +29,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     config.validate()?;
     let choice = common::device(&args.device)?;
     common::output_folder(&args.out)?;
+    let _lock = FolderLock::take(&args.out)?;
     let dir = args.out.join("data");
     clear(&dir)?;
     let set = data::planted::generate(&dir, &Planted { seed: args.seed, ..Planted::default() })?;
@@ -35,6 +38,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
         set.pictures.len(),
         dir.display()
     );
+    let config = RunConfig { data: Some(dir.clone()), ..config };
     let read = |folder: Folder, what| {
         Dataset::load(&folder.items, &folder.classes, &config.reader, OnBad::Fail, Limit::default(), Some(what))
     };
@@ -50,7 +54,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let boxes: HashMap<PathBuf, PlantedBox> =
         set.pictures.iter().filter_map(|p| p.artefact.map(|artefact| (p.path.clone(), artefact))).collect();
     let run = Run { config: &config, folder: &args.out, choice: &choice, panels: 10, boxes };
-    let Some(finished) = run.train(&weights, &sets, false)? else { return Ok(ExitCode::from(130)) };
+    let Some(finished) = run.train(Start::New(&weights), &sets, false)? else { return Ok(ExitCode::from(130)) };
     // Every test picture with an artefact that was found out.
     let (data, outputs) = (&sets.validation, &finished.evaluation.outputs);
     let chosen: Vec<usize> = (0..data.len())

@@ -23,19 +23,21 @@ pub struct Evaluation {
     pub loss: f64,
 }
 
-/// An engine that holds the weights and plays the requested passes.
-pub fn engine(weights: &Weights, choice: &Choice, requests: &[PassRequest]) -> Result<Engine> {
-    let mut engine = Engine::new(&weights.model, choice, requests)?;
+/// An engine that holds the weights and plays a pass over the data in batches of `batch` pictures, or of as many as there is
+/// memory for; returns that number too.
+pub fn engine(weights: &Weights, choice: &Choice, data: &Dataset, batch: usize, mode: Mode) -> Result<(Engine, usize)> {
+    let requests = |batch| vec![PassRequest { set: "val", data, batch, mode }];
+    let (mut engine, batch) = Engine::fitting(&weights.model, choice, batch, requests)?;
     for (p, values) in weights.model.params().iter().zip(&weights.values) {
         engine.set_param(p, "", values)?;
     }
-    Ok(engine)
+    Ok((engine, batch))
 }
 
 /// Runs the network over a set: outputs and mean loss.
 pub fn outputs(weights: &Weights, choice: &Choice, data: &Dataset, batch: usize) -> Result<(Outputs, f64)> {
     let batch = batch.min(data.len());
-    let mut engine = engine(weights, choice, &[PassRequest { set: "val", data, batch, mode: Mode::Evaluate }])?;
+    let (mut engine, _) = engine(weights, choice, data, batch, Mode::Evaluate)?;
     let pass = engine.pass(0);
     let bar = progress::bar(data.len(), "predict");
     let (loss, _) = engine.evaluate(&pass, |n| bar.inc(n as u64))?;

@@ -2,8 +2,8 @@
 
 use super::{evaluation, progress};
 use crate::data::{Dataset, PlantedBox};
-use crate::engine::{Outputs, PassRequest};
-use crate::explain::{Explanation, LayerMap, explain};
+use crate::engine::Outputs;
+use crate::explain::{BATCH, Explanation, LayerMap, explain};
 use crate::files::write_whole;
 use crate::model::{Explain, Mode, Target, Technique};
 use crate::player::Choice;
@@ -13,11 +13,9 @@ use crate::report::panel::{Outline, Panel, Picture, Tile, no_evidence};
 use crate::report::save_png;
 use crate::train::Weights;
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-/// Pictures per explaining batch: its full-size activations and their gradients take about 5 MiB a picture.
-const BATCH: usize = 16;
 
 /// What to draw.
 pub struct Request<'a> {
@@ -94,15 +92,23 @@ pub fn draw(request: &Request, choice: &Choice) -> Result<Vec<Drawn>> {
     }
     let mode = Mode::Explain(Explain { target: request.target, technique: request.technique });
     let batch = BATCH.min(chosen.len());
-    let mut engine = evaluation::engine(weights, choice, &[PassRequest { set: "val", data, batch, mode }])?;
+    let (mut engine, batch) = evaluation::engine(weights, choice, data, batch, mode)?;
     let pass = engine.pass(0);
     let stems = stems(data, chosen);
     let bar = progress::bar(chosen.len(), "explain");
-    let mut drawn = Vec::new();
+    let (mut drawn, mut waiting) = (Vec::new(), Vec::new());
     explain(&mut engine, &pass, batch, chosen, request.target, request.check, |explanation| {
-        let stem = &stems[drawn.len()];
-        drawn.push(write_one(request, stem, explanation)?);
-        bar.inc(1);
+        waiting.push(explanation);
+        // Drawing and compressing a panel takes longer than its maps: a batch of them goes on all cores.
+        if waiting.len() == batch || drawn.len() + waiting.len() == chosen.len() {
+            let stems = &stems[drawn.len()..];
+            let panels = std::mem::take(&mut waiting).into_par_iter().zip(stems).map(|(explanation, stem)| {
+                let panel = write_one(request, stem, explanation)?;
+                bar.inc(1);
+                Ok(panel)
+            });
+            drawn.extend(panels.collect::<Result<Vec<Drawn>>>()?);
+        }
         Ok(())
     })?;
     bar.finish_and_clear();

@@ -64,7 +64,7 @@ impl Observer for Watch {
         say!(
             "{steps}/{steps} - {:.0}s {:.0}ms/step - loss: {} - accuracy: {} - val_loss: {} - val_accuracy: {}{}",
             time.as_secs_f64(),
-            1e3 * time.as_secs_f64() / steps as f64,
+            1e3 * time.as_secs_f64() / steps.max(1) as f64,
             number(epoch.loss),
             number(epoch.accuracy),
             number(epoch.val_loss),

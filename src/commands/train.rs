@@ -1,33 +1,40 @@
 //! `wgradcam train`.
 
 use super::evaluation::Evaluation;
+use super::interrupt::{INTERRUPTED, interrupt};
 use super::panels::{Drawn, Request, draw};
 use super::progress::Watch;
+use super::sets::{Loaded, Sets};
 use super::{common, evaluation, gradcam, say};
-use crate::cli::{OnBadArgs, TrainArgs};
-use crate::data::{self, Dataset, Folder, Item, Limit, PlantedBox, Reader, keras_differences};
-use crate::files::write_whole;
+use crate::cli::TrainArgs;
+use crate::data::{PlantedBox, Reader};
+use crate::files::{FolderLock, write_whole};
 use crate::model::{Model, Target, Technique};
 use crate::ops::adam::Adam;
 use crate::player::Choice;
 use crate::report::gallery::Entry;
 use crate::report::{history, page::Page, save_png};
-use crate::train::{Card, History, Outcome, RunConfig, TrainSettings, Trainer, Weights, load};
-use anyhow::{Context, Result, bail, ensure};
+use crate::train::{Card, Checkpoint, History, Outcome, RunConfig, TrainSettings, Trainer, Weights, load};
+use anyhow::{Context, Result, ensure};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-/// Exit code of a training that Ctrl-C ended, as shells count SIGINT.
-const INTERRUPTED: u8 = 130;
-
-/// Trains, evaluates the best weights and explains some pictures.
+/// Trains, evaluates the best weights and explains some pictures; or goes on with a training that stopped.
 pub fn run(args: &TrainArgs) -> Result<ExitCode> {
-    let config = run_config(args)?;
+    let outcome = match &args.resume {
+        Some(folder) => resume(args, folder),
+        None => begin(args),
+    };
+    outcome.map(|finished| if finished.is_some() { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+}
+
+fn begin(args: &TrainArgs) -> Result<Option<Finished>> {
+    let mut config = run_config(args)?;
     config.validate()?;
-    let sets = Sets::scan(&args.data, &config)?;
+    let data = args.data.clone().or(config.data.take()).context("which pictures? Give the folder that holds train/ and test/")?;
+    let sets = Sets::scan(&data, &config)?;
     let classes = sets.classes.clone();
     let model = Model::new(&config.model, classes.len())?;
     let card = Card::new(&model, &classes, &config.reader);
@@ -39,15 +46,61 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     let earlier = ["best.safetensors", "last.safetensors"].iter().any(|f| folder.join(f).exists());
     ensure!(
         args.overwrite || !earlier,
-        "{} holds an earlier run; choose another --out, or give --overwrite to replace it",
+        "{} holds an earlier run; choose another --out, go on with it by --resume, or give --overwrite to replace it",
         folder.display()
     );
     let choice = common::device(&args.device)?;
     let _empty = common::EmptyFolder::make(&folder)?;
+    let _lock = FolderLock::take(&folder)?;
     let loaded = sets.load(&config.reader, &args.on_bad)?;
+    config.data = Some(data);
     let run = Run { config: &config, folder: &folder, choice: &choice, panels: args.panels, boxes: HashMap::new() };
-    run.train(&weights, &loaded, args.log_steps)
-        .map(|finished| if finished.is_some() { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+    run.train(Start::New(&weights), &loaded, args.log_steps)
+}
+
+/// Goes on where the run's `last.safetensors` is, with the settings of its `config.toml`.
+fn resume(args: &TrainArgs, folder: &Path) -> Result<Option<Finished>> {
+    let shown = folder.display();
+    let (settings, last) = (folder.join("config.toml"), folder.join("last.safetensors"));
+    ensure!(settings.is_file(), "--resume {shown}: it is no run folder, having no config.toml");
+    ensure!(
+        last.is_file(),
+        "--resume {shown}: there is no last.safetensors in it, so nothing of the run was saved; begin it again: wgradcam train DATA \
+         --config {} --out {shown}",
+        settings.display()
+    );
+    let mut config = RunConfig::read(&settings)?;
+    let checkpoint = Checkpoint::load(&last).with_context(|| format!("--resume {shown}"))?;
+    let done = checkpoint.weights.card.epoch;
+    if let Some(epochs) = args.epochs {
+        ensure!(epochs >= done, "--epochs {epochs} is the new total, and the run has done {done} already");
+        config.train.epochs = epochs;
+    }
+    config.validate()?;
+    let card = &checkpoint.weights.card;
+    // The file's own limit on decoding is lowered when it is read, and changes no pixel.
+    let reader = Reader { max_pixels: config.reader.max_pixels, ..card.reader.clone() };
+    ensure!(
+        card.model == config.model && reader == config.reader,
+        "--resume {shown}: config.toml states another network or another reading of pictures than last.safetensors: put it right, or \
+         begin a new run"
+    );
+    let data = args.data.clone().or(config.data.take()).context("--resume: config.toml names no folder of pictures; give it")?;
+    let sets = Sets::scan(&data, &config).with_context(|| format!("--resume {shown}"))?;
+    ensure!(
+        sets.classes == card.classes,
+        "--resume {shown}: the classes of {} are {}, and the run was begun with {}",
+        data.display(),
+        sets.classes.join(", "),
+        card.classes.join(", ")
+    );
+    let choice = common::device(&args.device)?;
+    common::output_folder(folder)?;
+    let _lock = FolderLock::take(folder)?;
+    let loaded = sets.load(&config.reader, &args.on_bad)?;
+    config.data = Some(data);
+    let run = Run { config: &config, folder, choice: &choice, panels: args.panels, boxes: HashMap::new() };
+    run.train(Start::From(&checkpoint), &loaded, args.log_steps)
 }
 
 /// The settings file with the flags laid over it.
@@ -64,13 +117,15 @@ fn run_config(args: &TrainArgs) -> Result<RunConfig> {
     let train = TrainSettings {
         epochs: args.epochs.unwrap_or(t.epochs),
         batch_size: args.batch_size.unwrap_or(t.batch_size),
+        micro_batch: args.micro_batch.or(t.micro_batch),
         seed: args.seed.unwrap_or(t.seed),
         shuffle: t.shuffle && !args.no_shuffle,
         val_split: args.val_split.unwrap_or(t.val_split),
+        save_every: args.save_every.unwrap_or(t.save_every),
         adam,
     };
     let reader = common::reader(base.reader, &args.reader, model.size);
-    Ok(RunConfig { model, train, reader })
+    Ok(RunConfig { data: base.data, model, train, reader })
 }
 
 /// Weights to start from: the file's own network if it states one, which must be the run's.
@@ -97,104 +152,6 @@ fn free_folder() -> Result<PathBuf> {
     (1..100_000).map(|n| PathBuf::from(format!("runs/train-{n}"))).find(|p| !p.exists()).context("runs/ is full: give --out")
 }
 
-/// Where the pictures are, before any is read.
-struct Sets {
-    classes: Vec<String>,
-    train: Folder,
-    validation: Vec<Item>,
-    validation_name: String,
-    test: Option<Vec<Item>>,
-}
-
-/// The pictures of a run, read.
-pub struct Loaded {
-    /// To train on.
-    pub train: Dataset,
-    /// To choose the best weights by.
-    pub validation: Dataset,
-    /// What the validation set is, for messages.
-    pub validation_name: String,
-    /// Untouched pictures for the final report, where there are any.
-    pub test: Option<Dataset>,
-}
-
-impl Sets {
-    fn scan(dir: &Path, config: &RunConfig) -> Result<Self> {
-        let exact = config.reader.keras_exact;
-        ensure!(dir.exists(), "{} does not exist; give the folder that holds train/ and test/", dir.display());
-        ensure!(dir.is_dir(), "{} is a file; give the folder that holds train/ and test/", dir.display());
-        let train_dir = dir.join("train");
-        let split = config.train.val_split;
-        let (train_dir, val_dir, test_dir) = if train_dir.is_dir() {
-            let found = |names: &[&str]| names.iter().map(|n| dir.join(n)).find(|p| p.is_dir());
-            (train_dir, found(&["val", "validation", "valid"]), found(&["test"]))
-        } else {
-            (dir.to_owned(), None, None)
-        };
-        // Validation pictures of their own leave the test pictures to the final report.
-        let (val_dir, test_dir) = match (val_dir, test_dir) {
-            (Some(val), Some(test)) if split == 0.0 => (Some(val), Some(test)),
-            (val, test) => (None, test.or(val)),
-        };
-        if test_dir.is_none() && split == 0.0 {
-            bail!(
-                "{} has no {}test/ folder to validate on: add one, or give --val-split 0.2 to keep a share of the training pictures apart",
-                dir.display(),
-                if train_dir == dir { "train/ and " } else { "" }
-            );
-        }
-        let mut train = data::scan(&train_dir, exact)?;
-        let classes = train.classes.clone();
-        let test = test_dir.as_ref().map(|dir| Self::items(dir, &classes, exact)).transpose()?;
-        if split > 0.0 {
-            let labels: Vec<u32> = train.items.iter().map(|i| i.class).collect();
-            let (keep, apart) = data::stratified(&labels, classes.len(), split, config.train.seed)
-                .with_context(|| format!("--val-split {split} of {} (classes {})", train_dir.display(), classes.join(", ")))?;
-            let take = |indices: Vec<usize>| indices.into_iter().map(|i| train.items[i].clone()).collect::<Vec<_>>();
-            let (kept, validation) = (take(keep), take(apart));
-            train.items = kept;
-            let validation_name = format!("{:.0} % of {}", 100.0 * split, train_dir.display());
-            return Ok(Self { classes, train, validation, validation_name, test });
-        }
-        let named = |d: &PathBuf| d.display().to_string();
-        if let Some(val) = &val_dir {
-            let validation = Self::items(val, &classes, exact)?;
-            return Ok(Self { classes, train, validation, validation_name: named(val), test });
-        }
-        let validation_name = test_dir.as_ref().map(named).unwrap_or_default();
-        Ok(Self { classes, train, validation: test.unwrap_or_default(), validation_name, test: None })
-    }
-
-    /// The pictures of another folder, numbered by the training folder's classes.
-    fn items(dir: &Path, classes: &[String], exact: bool) -> Result<Vec<Item>> {
-        let folder = data::scan(dir, exact)?;
-        let number = |name: &String| {
-            classes.iter().position(|c| c == name).map(|i| i as u32).with_context(|| {
-                format!("{} has a class {name} that the training folder lacks ({})", dir.display(), classes.join(", "))
-            })
-        };
-        let numbers: Vec<u32> = folder.classes.iter().map(number).collect::<Result<_>>()?;
-        Ok(folder.items.into_iter().map(|i| Item { class: numbers[i.class as usize], path: i.path }).collect())
-    }
-
-    fn load(self, reader: &Reader, on_bad: &OnBadArgs) -> Result<Loaded> {
-        let read =
-            |items: &[Item], what| Dataset::load(items, &self.classes, reader, on_bad.on_bad, Limit::default(), Some(what));
-        let train = read(&self.train.items, "read train");
-        let validation = read(&self.validation, "read validation");
-        let test = self.test.as_ref().map(|t| read(t, "read test")).transpose();
-        // All sets are read before any is judged: one run names every bad file.
-        let errors = [train.as_ref().err(), validation.as_ref().err(), test.as_ref().err()];
-        let errors: Vec<String> = errors.into_iter().flatten().map(|e| format!("{e:#}")).collect();
-        ensure!(errors.len() < 2, "{}", errors.join("\n"));
-        let (train, validation, test) = (train?, validation?, test?);
-        for difference in keras_differences(&self.train, reader, &train.traits) {
-            eprintln!("Note: unlike Keras: {difference}");
-        }
-        Ok(Loaded { train, validation, validation_name: self.validation_name, test })
-    }
-}
-
 /// A training run and where its results go.
 pub struct Run<'a> {
     /// The settings.
@@ -217,46 +174,70 @@ pub struct Finished {
     pub evaluation: Evaluation,
 }
 
+/// What a run starts from.
+pub enum Start<'a> {
+    /// Weights that this run has not trained yet.
+    New(&'a Weights),
+    /// Where it stopped.
+    From(&'a Checkpoint),
+}
+
 impl Run<'_> {
     /// Trains, evaluates and explains; `None` when Ctrl-C ended it.
-    pub fn train(&self, weights: &Weights, sets: &Loaded, log_steps: bool) -> Result<Option<Finished>> {
+    pub fn train(&self, start: Start, sets: &Loaded, log_steps: bool) -> Result<Option<Finished>> {
         let t = &self.config.train;
         // Nothing is written before the batch size and the device's memory are known to do.
-        let mut trainer = Trainer::new(self.choice, weights, [&sets.train, &sets.validation], t, self.folder, log_steps)?;
-        write_whole(&self.folder.join("config.toml"), self.config.to_toml()?.as_bytes())?;
-        write_whole(&self.folder.join("summary.txt"), weights.model.summary().as_bytes())?;
+        let pictures = [&sets.train, &sets.validation];
+        let (model, going_on) = match &start {
+            Start::New(weights) => (weights.model.clone(), None),
+            Start::From(c) => (c.weights.model.clone(), Some((c.weights.card.epoch, c.progress.batches))),
+        };
+        let mut trainer = match start {
+            Start::New(weights) => Trainer::new(self.choice, weights, pictures, t, self.folder, log_steps),
+            Start::From(checkpoint) => Trainer::resume(self.choice, checkpoint.clone(), pictures, t, self.folder, log_steps)
+                .with_context(|| format!("--resume {}", self.folder.display())),
+        }?;
+        let config = RunConfig { train: trainer.settings().clone(), ..self.config.clone() };
+        write_whole(&self.folder.join("config.toml"), config.to_toml()?.as_bytes())?;
+        write_whole(&self.folder.join("summary.txt"), model.summary().as_bytes())?;
         say!("Found {} images belonging to {} classes.", sets.train.len(), sets.train.classes.len());
         say!("Validating on {} images ({}).", sets.validation.len(), sets.validation_name);
         say!(
             "{} parameters, batch size {}, seed {}; run folder {}",
-            weights.model.param_count(),
+            model.param_count(),
             t.batch_size,
             t.seed,
             self.folder.display()
         );
+        if let Some((epoch, batches)) = going_on {
+            let within = if batches > 0 { format!(" and {batches} batches") } else { String::new() };
+            say!("Going on after epoch {epoch}{within} of {}.", t.epochs);
+        }
         let interrupt = interrupt()?;
         interrupt.training.store(true, Ordering::Relaxed);
         let outcome = trainer.run(&mut Watch::new(t.epochs), &interrupt.stop)?;
         interrupt.training.store(false, Ordering::Relaxed);
+        let at_once = trainer.settings().micro_batch.unwrap_or(t.batch_size);
         // The device's memory is wanted for the evaluation.
         drop(trainer);
         if outcome.interrupted {
             let done = outcome.history.epochs.len();
             eprintln!(
-                "Interrupted after {done} whole epochs: the weights as they were are in {}",
-                self.folder.join("last.safetensors").display()
+                "Interrupted after {done} whole epochs: the training as it was is in {}, and `wgradcam train --resume {}` goes on with it",
+                self.folder.join("last.safetensors").display(),
+                self.folder.display()
             );
             return Ok(None);
         }
-        let finished = self.evaluate(sets, &outcome.history)?;
+        let finished = self.evaluate(sets, &outcome.history, at_once)?;
         self.explain(sets, &outcome, finished).map(Some)
     }
 
-    fn evaluate(&self, sets: &Loaded, history: &History) -> Result<Finished> {
+    fn evaluate(&self, sets: &Loaded, history: &History, at_once: usize) -> Result<Finished> {
         save_png(&self.folder.join("history.png"), &chart(history))?;
         let best = load(&self.folder.join("best.safetensors"), None)?;
         let data = sets.test.as_ref().unwrap_or(&sets.validation);
-        let evaluation = evaluation::evaluate(&best, self.choice, data, self.config.train.batch_size)?;
+        let evaluation = evaluation::evaluate(&best, self.choice, data, at_once)?;
         evaluation.write(self.folder, data)?;
         Ok(Finished { best, evaluation })
     }
@@ -347,31 +328,4 @@ fn warnings(sets: &Loaded) -> Vec<String> {
          test folder keeps the test pictures apart",
         sets.validation_name
     )]
-}
-
-/// What Ctrl-C does.
-#[derive(Default)]
-struct Interrupt {
-    /// Set by Ctrl-C: the training is to end.
-    stop: AtomicBool,
-    /// Whether a training looks at `stop`; elsewhere Ctrl-C ends the program at once, all files being written whole.
-    training: AtomicBool,
-}
-
-/// Installs the handler, once per process.
-fn interrupt() -> Result<&'static Interrupt> {
-    static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
-    if let Some(interrupt) = INTERRUPT.get() {
-        return Ok(interrupt);
-    }
-    let interrupt = INTERRUPT.get_or_init(Interrupt::default);
-    ctrlc::set_handler(|| {
-        if !interrupt.training.load(Ordering::Relaxed) || interrupt.stop.swap(true, Ordering::Relaxed) {
-            // Nothing to save, or the second Ctrl-C: the user does not want to wait for the step.
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        eprintln!("\nInterrupted: ending after this step. Once more ends at once, without saving.");
-    })
-    .context("cannot catch Ctrl-C")?;
-    Ok(interrupt)
 }

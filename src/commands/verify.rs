@@ -7,8 +7,13 @@ use crate::verify;
 use anyhow::{Context, Result};
 use std::process::ExitCode;
 
-/// Checks the registry on an adapter; exit code 1 on any failure.
+/// Checks the registry on an adapter, exit code 1 on any failure; or writes its shaders.
 pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
+    if let Some(folder) = &args.print_shaders {
+        let written = verify::print_shaders(folder, args.filter.as_deref())?;
+        say!("{written} shaders written to {}", folder.display());
+        return Ok(ExitCode::SUCCESS);
+    }
     let choice = choose(&args.device)?;
     let adapter = choice.adapter.context("verify needs an adapter: --device gpu, or a name or index from `wgradcam devices`")?;
     if !args.json {

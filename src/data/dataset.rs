@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::decode::Reader;
 use super::differences::TraitCounts;
@@ -51,7 +52,24 @@ pub struct Dataset {
     pub traits: TraitCounts,
 }
 
+/// What a data set is to a training: one of another fingerprint would not train to the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Number of pictures.
+    pub pictures: usize,
+    /// CRC-32 of their labels and pixels, in order; not of their names, which change nothing.
+    pub crc32: u32,
+}
+
 impl Dataset {
+    /// The fingerprint of labels and pixels.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(bytemuck::cast_slice(&self.labels));
+        hasher.update(&self.pixels);
+        Fingerprint { pictures: self.len(), crc32: hasher.finalize() }
+    }
+
     /// Decode all pictures on all cores, straight into one buffer, in the order of `items`.
     ///
     /// A progress bar headed `label` goes to stderr when that is a terminal; without a label there is none. Every file is

@@ -134,6 +134,11 @@ impl Reader {
 
     fn decode(&self, bytes: &[u8], path: &Path) -> Result<(RgbPixels, Traits)> {
         let format = format_of(bytes, path)?;
+        // Checked before decoding: the decoder makes room for what a value states to hold before it looks whether it is there.
+        ensure!(
+            format != ImageFormat::Tiff || tiff_lists_fit(bytes),
+            "the TIFF is damaged: a value in its directory would be longer than the file"
+        );
         let mut limits = Limits::default();
         limits.max_alloc = Some(self.max_bytes());
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -221,6 +226,42 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
         };
     }
     false
+}
+
+/// The tags that the TIFF decoder reads before it knows of any limit (TIFF 6.0): size, depth, compression, colour, samples and
+/// their planes and format, predictor, strips, tiles, JPEG tables, chroma.
+const TIFF_TAGS: [u64; 20] = [256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 347, 530];
+
+/// Whether the values of those tags in a TIFF's first directory are no longer than the file. One that says too little is left to the decoder.
+fn tiff_lists_fit(bytes: &[u8]) -> bool {
+    let big_endian = bytes.starts_with(b"MM");
+    let number = |at: u64, len: u64| {
+        let part = bytes.get(usize::try_from(at).ok()?..usize::try_from(at.checked_add(len)?).ok()?)?;
+        let append = |n: u64, b: &u8| n << 8 | u64::from(*b);
+        Some(if big_endian { part.iter().fold(0, append) } else { part.iter().rev().fold(0, append) })
+    };
+    // Where the directory's place stands, and the bytes of its number of entries and of an entry's count: BigTIFF has 8 each.
+    let [start, few, word] = if number(2, 2) == Some(43) { [8, 8, 8] } else { [4, 2, 4] };
+    let Some(directory) = number(start, word) else { return true };
+    let entries = number(directory, few).unwrap_or(0);
+    for i in 0..entries {
+        let at = directory.saturating_add(few).saturating_add(i.saturating_mul(4 + 2 * word));
+        let (Some(tag), Some(kind), Some(count)) =
+            (number(at, 2), number(at.saturating_add(2), 2), number(at.saturating_add(4), word))
+        else {
+            return true;
+        };
+        let size = match kind {
+            1 | 2 | 6 | 7 => 1,
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            _ => 8,
+        };
+        if TIFF_TAGS.contains(&tag) && count.saturating_mul(size) > bytes.len() as u64 {
+            return false;
+        }
+    }
+    true
 }
 
 #[cfg(test)]

@@ -185,3 +185,29 @@ fn settings_survive_json_and_missing_ones_take_the_default() {
     assert_eq!(serde_json::from_str::<Reader>(&text).expect("from JSON"), reader);
     assert_eq!(serde_json::from_str::<Reader>("{}").expect("from JSON"), Reader::default());
 }
+
+#[test]
+fn a_tiff_whose_list_of_strips_outgrows_the_file_is_refused() {
+    for big_endian in [false, true] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.tif");
+        let word = |n: u32| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
+        let half = |n: u16| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
+        let with = |count: u32| {
+            let mut file = if big_endian { b"MM".to_vec() } else { b"II".to_vec() };
+            file.extend(half(42));
+            file.extend(word(8));
+            file.extend(half(1));
+            // StripByteCounts of `count` 32-bit numbers.
+            file.extend([half(279), half(4)].concat());
+            file.extend([word(count), word(0), word(0)].concat());
+            file
+        };
+        let error = |count| {
+            fs::write(&path, with(count)).expect("a file");
+            Reader::default().read(&path).expect_err("no picture").to_string()
+        };
+        assert!(error(3_000_000).contains("longer than the file"), "{}", error(3_000_000));
+        assert!(!error(1).contains("longer than the file"), "{}", error(1));
+    }
+}

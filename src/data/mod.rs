@@ -19,7 +19,7 @@ pub mod resize;
 mod scene;
 pub mod split;
 
-pub use dataset::{Dataset, Limit, OnBad};
+pub use dataset::{Dataset, Fingerprint, Limit, OnBad};
 pub use decode::{Reader, RgbPixels, Traits};
 pub use differences::{TraitCounts, keras_differences};
 pub use folder::{Folder, Item, list_pictures, scan};

@@ -4,4 +4,4 @@ mod completeness;
 mod maps;
 
 pub use completeness::Completeness;
-pub use maps::{Explanation, LayerMap, explain};
+pub use maps::{BATCH, Explanation, LayerMap, explain};

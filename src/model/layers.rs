@@ -1,7 +1,7 @@
 //! The `Sequential` list of layers with their shapes.
 
 use super::{HeadChoice, ModelSettings, Padding, Param};
-use crate::kernel::MAX_ITERATIONS;
+use crate::kernel::{MAX_ITERATIONS, passes};
 use crate::ops::padded;
 use anyhow::{Result, bail, ensure};
 
@@ -117,7 +117,7 @@ impl Model {
             push(format!("max_pooling2d_{i}"), LayerOp::MaxPool2x2, Shape::Image([h, w, c]));
         }
         for pair in std::iter::once(&3).chain(&s.filters).collect::<Vec<_>>().windows(2) {
-            let taps = k * k * padded(*pair[0].max(pair[1])) / 4;
+            let taps = passes(&[k, k, padded(*pair[0].max(pair[1])) / 4]);
             ensure!(
                 taps <= MAX_ITERATIONS,
                 "{k}x{k} kernels with {} channels are too much: a smaller --kernel-size or --filters",

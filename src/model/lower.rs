@@ -30,14 +30,25 @@ pub struct PictureSet {
     pub pictures: usize,
     /// Pictures per resident chunk; the last chunk may hold fewer.
     pub chunk: usize,
+    /// Pictures per table of logits and probabilities, the same for all sets of a program.
+    pub table: usize,
 }
 
 impl PictureSet {
     /// The chunks as (first picture, number of pictures).
     pub fn chunks(&self) -> impl Iterator<Item = (usize, usize)> {
-        let Self { pictures, chunk, .. } = *self;
-        (0..pictures).step_by(chunk).map(move |first| (first, chunk.min(pictures - first)))
+        parts(self.pictures, self.chunk)
     }
+
+    /// The tables of logits and probabilities, likewise.
+    pub fn tables(&self) -> impl Iterator<Item = (usize, usize)> {
+        parts(self.pictures, self.table)
+    }
+}
+
+/// `n` things in parts of `size`: (first, number).
+fn parts(n: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..n).step_by(size).map(move |first| (first, size.min(n - first)))
 }
 
 /// What Grad-CAM explains.
@@ -78,6 +89,9 @@ pub struct Explain {
 pub enum Mode {
     /// Forward, backward, Adam.
     Train,
+    /// The same for a batch that is played in parts of at most so many pictures, whose gradients are added up before Adam: the
+    /// mathematics of the whole batch in the memory of a part.
+    TrainInParts(usize),
     /// Forward; losses, hits, logits and probabilities.
     Evaluate,
     /// Forward, the score's gradient, a map per convolution layer.
@@ -90,34 +104,48 @@ pub(crate) const METRIC_SLOTS: usize = 1024;
 /// Writes one plan for batches of `batch` pictures of `set` into the program.
 pub fn lower(program: &mut Program, model: &Model, set: &PictureSet, batch: usize, mode: Mode) -> PlanId {
     let verb = match mode {
-        Mode::Train => "train",
+        Mode::Train | Mode::TrainInParts(_) => "train",
         Mode::Evaluate => "evaluate",
         Mode::Explain(_) => "explain",
     };
     let id = program.begin(format!("{verb} {} x{batch}", set.name), batch);
-    let mut lowering = Lowering { program, model, set, batch, mode };
-    lowering.gather();
-    for i in 0..model.layers.len() {
-        lowering.forward(i);
-    }
-    lowering.head();
-    match mode {
-        Mode::Train => {
-            for i in (0..model.layers.len()).rev() {
-                lowering.backward(i);
-            }
-            lowering.adam();
+    let part = match mode {
+        Mode::TrainInParts(part) => part,
+        _ => batch,
+    };
+    for first in (0..batch).step_by(part) {
+        let here = part.min(batch - first);
+        let mut lowering = Lowering { program, model, set, batch: here, first, whole: batch, mode };
+        lowering.gather();
+        for i in 0..model.layers.len() {
+            lowering.forward(i);
         }
-        Mode::Evaluate => lowering.collect(),
-        Mode::Explain(explain) => {
-            lowering.collect();
-            lowering.score(explain);
-            for i in (0..model.layers.len()).rev() {
-                lowering.backward(i);
+        lowering.head();
+        let last = first + here == batch;
+        if last {
+            lowering.metrics();
+        }
+        match mode {
+            Mode::Train | Mode::TrainInParts(_) => {
+                for i in (0..model.layers.len()).rev() {
+                    lowering.backward(i);
+                }
+                lowering.accumulate();
             }
-            for layer in model.conv_layers() {
-                lowering.map(layer, explain);
+            Mode::Evaluate => lowering.collect(),
+            Mode::Explain(explain) => {
+                lowering.collect();
+                lowering.score(explain);
+                for i in (0..model.layers.len()).rev() {
+                    lowering.backward(i);
+                }
+                for layer in model.conv_layers() {
+                    lowering.map(layer, explain);
+                }
             }
+        }
+        if last && lowering.training() {
+            lowering.adam();
         }
     }
     id
@@ -127,13 +155,35 @@ struct Lowering<'a> {
     program: &'a mut Program,
     model: &'a Model,
     set: &'a PictureSet,
+    /// Pictures in this part of the batch, which is all of it but in [`Mode::TrainInParts`].
     batch: usize,
+    /// The part's first picture in the batch.
+    first: usize,
+    /// Pictures in the batch.
+    whole: usize,
     mode: Mode,
 }
 
 impl Lowering<'_> {
     fn training(&self) -> bool {
-        matches!(self.mode, Mode::Train)
+        matches!(self.mode, Mode::Train | Mode::TrainInParts(_))
+    }
+
+    /// Where the part's gradient of a parameter goes: the first part's is the sum so far, a later one's is added to it.
+    fn gradient_of(&self, layer: &str, kind: &str) -> String {
+        format!("{layer}/{}{kind}", if self.first == 0 { "d" } else { "dpart_" })
+    }
+
+    fn accumulate(&mut self) {
+        if self.first == 0 {
+            return;
+        }
+        for p in self.model.params() {
+            let (layer, kind) = p.name.split_once('/').unwrap_or((&p.name, ""));
+            let dims = FlatDims { len: p.padded_len() as u32 }.words();
+            let tensors = [&*self.gradient_of(layer, kind), &format!("{layer}/d{kind}")];
+            self.program.dispatch(layer, "accumulate.add", dims, &tensors);
+        }
     }
 
     fn fused(&self) -> bool {
@@ -183,7 +233,7 @@ impl Lowering<'_> {
     fn dropout_dims(&self, i: usize, rate: f64) -> DropoutDims {
         let Shape::Flat(n) = self.model.layers[i].output else { panic!("dropout stands behind dense layers only") };
         let number = self.model.layers[..i].iter().filter(|l| matches!(l.op, LayerOp::Dropout { .. })).count();
-        DropoutDims::new(self.batch * padded(n), number as u32, rate)
+        DropoutDims::new(self.batch * padded(n), number as u32, rate, self.first * padded(n))
     }
 
     fn set_tensor(&self, what: &str) -> String {
@@ -199,6 +249,7 @@ impl Lowering<'_> {
                 pictures: self.set.pictures as u32,
                 chunk_first: first as u32,
                 chunk_len: len as u32,
+                offset: self.first as u32,
             };
             let (images, order) = (self.set_tensor(&format!("images.{k}")), self.set_tensor("order"));
             self.program.dispatch("input", "gather.forward", dims.words(), &[&images, &order, "x"]);
@@ -212,13 +263,14 @@ impl Lowering<'_> {
         let (x, y) = (self.input(i), self.output(i));
         match layer.op {
             LayerOp::Conv2d { .. } => {
-                let dims = self.conv_dims(layer).words();
                 if self.fused() {
+                    let dims = self.conv_dims(layer).pooled().words();
                     let pool = self.model.layers[i + 1].name.as_str();
                     let [y, argmax] = ["y", "argmax"].map(|t| format!("{pool}/{t}"));
                     let tensors = [&*x, &kernel, &bias, &y, &argmax];
                     self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward", dims, &tensors);
                 } else {
+                    let dims = self.conv_dims(layer).words();
                     self.program.dispatch(name, "conv2d.forward", dims, &[&x, &kernel, &bias, &y]);
                 }
             }
@@ -246,28 +298,33 @@ impl Lowering<'_> {
     /// Loss, probabilities, hits and the loss's gradient at the logits.
     fn head(&mut self) {
         let (batch, pictures) = (self.batch as u32, self.set.pictures as u32);
+        let (offset, whole) = (self.first as u32, self.whole as u32);
         let stride = padded(self.model.outputs) as u32;
         let (order, labels) = (self.set_tensor("order"), self.set_tensor("labels"));
         let tensors = ["output/y", &order, &labels, "probs", "loss", "correct", "output/dy"];
         if self.model.outputs == 1 {
-            let dims = SigmoidDims { batch, stride, pictures, images: pictures };
+            let dims = SigmoidDims { batch, stride, pictures, images: pictures, offset, whole };
             self.program.dispatch("loss", "sigmoid_bce.forward", dims.words(), &tensors);
         } else {
-            let dims = SoftmaxDims { batch, classes: self.model.outputs as u32, stride, pictures, images: pictures };
+            let dims =
+                SoftmaxDims { batch, classes: self.model.outputs as u32, stride, pictures, images: pictures, offset, whole };
             self.program.dispatch("loss", "softmax_ce.forward", dims.words(), &tensors);
         }
-        let dims = BatchMeanDims { batch, slots: METRIC_SLOTS as u32 };
+    }
+
+    /// The batch's mean loss and hits, from its pictures'.
+    fn metrics(&mut self) {
+        let dims = BatchMeanDims { batch: self.whole as u32, slots: METRIC_SLOTS as u32 };
         self.program.dispatch("metrics", "batch_mean.forward", dims.words(), &["loss", "correct", "metrics"]);
     }
 
     fn collect(&mut self) {
-        let dims = CollectDims {
-            batch: self.batch as u32,
-            stride: padded(self.model.outputs) as u32,
-            pictures: self.set.pictures as u32,
-        };
-        let tensors = ["output/y", "probs", "all_logits", "all_probs"];
-        self.program.dispatch("output", "collect.forward", dims.words(), &tensors);
+        let stride = padded(self.model.outputs) as u32;
+        for (k, (first, len)) in self.set.tables().enumerate() {
+            let dims = CollectDims { batch: self.batch as u32, stride, table_first: first as u32, table_len: len as u32 };
+            let tables = ["all_logits", "all_probs"].map(|name| format!("{name}.{k}"));
+            self.program.dispatch("output", "collect.forward", dims.words(), &["output/y", "probs", &tables[0], &tables[1]]);
+        }
     }
 
     fn score(&mut self, explain: Explain) {
@@ -291,7 +348,8 @@ impl Lowering<'_> {
     fn backward(&mut self, i: usize) {
         let layer = &self.model.layers[i];
         let name = layer.name.as_str();
-        let [dy, dz, kernel, dkernel, dbias] = ["dy", "dz", "kernel", "dkernel", "dbias"].map(|t| format!("{name}/{t}"));
+        let [dy, dz, kernel] = ["dy", "dz", "kernel"].map(|t| format!("{name}/{t}"));
+        let [dkernel, dbias] = ["kernel", "bias"].map(|kind| self.gradient_of(name, kind));
         let (x, y) = (self.input(i), self.output(i));
         let dx = gradient(&x);
         match layer.op {
@@ -321,22 +379,27 @@ impl Lowering<'_> {
             }
             LayerOp::Conv2d { .. } => {
                 let d = self.conv_dims(layer);
+                let partial = format!("{name}/dpartial");
+                // Nobody asks for the pictures' own gradient.
+                let inner = i > 0;
                 if self.fused() {
+                    let d = d.pooled();
                     let pool = self.model.layers[i + 1].name.as_str();
-                    let [dy, y, argmax] = ["dy", "y", "argmax"].map(|t| format!("{pool}/{t}"));
-                    self.program.dispatch(name, "conv2d_relu_maxpool2x2.backward", d.words(), &[&dy, &y, &argmax, &dz]);
+                    let [dy, argmax] = ["dy", "argmax"].map(|t| format!("{pool}/{t}"));
+                    let op = "conv2d_relu_maxpool2x2";
+                    let tensors = [&*x, &dy, &argmax, &partial];
+                    self.program.dispatch(name, &format!("{op}.backward_weight"), d.words(), &tensors);
+                    self.program.dispatch(name, "conv2d.reduce_weight", d.words(), &[&partial, &dkernel, &dbias]);
+                    if inner {
+                        let tensors = [&*dy, &argmax, &kernel, &dx];
+                        self.program.dispatch(name, &format!("{op}.backward_input"), d.words(), &tensors);
+                    }
                 } else {
                     let dims = FlatDims { len: d.y_len() as u32 }.words();
                     self.program.dispatch(name, "relu.backward", dims, &[&dy, &y, &dz]);
-                }
-                if self.training() {
-                    let partial = format!("{name}/dpartial");
-                    self.program.dispatch(name, "conv2d.backward_weight", d.words(), &[&x, &dz, &partial]);
-                    self.program.dispatch(name, "conv2d.reduce_weight", d.words(), &[&partial, &dkernel, &dbias]);
-                }
-                // Nobody asks for the pictures' own gradient.
-                if i > 0 {
-                    self.program.dispatch(name, "conv2d.backward_input", d.words(), &[&dz, &kernel, &dx]);
+                    if inner {
+                        self.program.dispatch(name, "conv2d.backward_input", d.words(), &[&dz, &kernel, &dx]);
+                    }
                 }
             }
         }

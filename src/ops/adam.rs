@@ -4,7 +4,7 @@
 //! `w -= m alpha / (sqrt(v) + epsilon)`: epsilon stands outside the bias correction, so tiny gradients move less than in PyTorch.
 
 use super::relu::{FlatDims, cases, len};
-use crate::kernel::{AdamScalars, Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid};
+use crate::kernel::{AdamScalars, Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid, no_loops};
 use crate::rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,7 @@ impl Adam {
 /// The op's kernel.
 pub const KERNELS: &[Kernel] = &[Kernel {
     key: "adam.update",
+    variant: None,
     formula: "m += (g - m)(1 - beta1); v += (g g - v)(1 - beta2); weight -= m alpha / (sqrt(v) + epsilon)",
     file: "adam.wgsl",
     source: include_str!("../../shaders/adam.wgsl"),
@@ -64,6 +65,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
         Binding::write("v", len).updated(),
     ],
     grid: |d| grid(len(d) / 4),
+    loops: no_loops,
     cost: |d| Cost { flops: 12.0 * len(d) as f64, bytes: 28.0 * len(d) as f64 },
     twin: crate::twin!(update),
     bound: Bound::Own(bound),

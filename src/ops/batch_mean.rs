@@ -1,6 +1,6 @@
 //! A step's mean loss and number of hits, kept on the device until the host reads many steps at once: `shaders/batch_mean.wgsl`.
 
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, STEP_WGSL, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, STEP_WGSL, passes, random_input};
 
 crate::dims! {
     /// Sizes of one reduction.
@@ -22,6 +22,7 @@ fn metrics(d: &[u32]) -> usize {
 /// The op's kernel.
 pub const KERNELS: &[Kernel] = &[Kernel {
     key: "batch_mean.forward",
+    variant: None,
     formula: "metrics[slot] = (mean of loss, sum of correct); one workgroup, a fixed tree",
     file: "batch_mean.wgsl",
     source: include_str!("../../shaders/batch_mean.wgsl"),
@@ -31,6 +32,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     step: true,
     bindings: &[Binding::read("loss", batch), Binding::read("correct", batch), Binding::write("metrics", metrics).updated()],
     grid: |_| [1, 1, 1],
+    loops: |d| passes(&[batch(d).div_ceil(64)]) + passes(&[6]),
     cost: |d| Cost { flops: 2.0 * batch(d) as f64, bytes: 8.0 * batch(d) as f64 },
     twin: crate::twin!(forward),
     // A lane's serial sum, six levels of the tree, the quotient's 2.5 ulp.

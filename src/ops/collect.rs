@@ -1,7 +1,8 @@
-//! The batch's logits and probabilities put into the whole set's table: `shaders/collect.wgsl`.
+//! The batch's logits and probabilities put into the whole set's tables: `shaders/collect.wgsl`. As the pictures do, they lie in
+//! several tables where one would be larger than the device binds.
 
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, grid, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, grid, no_loops, random_input};
 
 crate::dims! {
     /// Sizes of one copy.
@@ -10,8 +11,10 @@ crate::dims! {
         batch,
         /// Floats per row.
         stride,
-        /// Rows of the table.
-        pictures,
+        /// The table's first picture.
+        table_first,
+        /// Pictures in the table.
+        table_len,
     }
 }
 
@@ -21,13 +24,14 @@ fn rows(d: &[u32]) -> usize {
 }
 fn table(d: &[u32]) -> usize {
     let d = CollectDims::of(d);
-    product(&[d.pictures, d.stride])
+    product(&[d.table_len, d.stride])
 }
 
 /// The op's kernel.
 pub const KERNELS: &[Kernel] = &[Kernel {
     key: "collect.forward",
-    formula: "all_logits[first+b, :] = logits[b, :]; all_probs likewise",
+    variant: None,
+    formula: "all_logits[first+b-table_first, :] = logits[b, :] where that picture lies in this table; all_probs likewise",
     file: "collect.wgsl",
     source: include_str!("../../shaders/collect.wgsl"),
     shared: &[INDEX_WGSL, STEP_WGSL],
@@ -41,22 +45,30 @@ pub const KERNELS: &[Kernel] = &[Kernel {
         Binding::write("all_probs", table).updated(),
     ],
     grid: |d| grid(rows(d)),
+    loops: no_loops,
     cost: |d| Cost { flops: 0.0, bytes: 16.0 * rows(d) as f64 },
     twin: crate::twin!(forward),
     bound: Bound::Twin(|_| 0.0),
     cases: || {
-        [[1, 4, 3], [6, 8, 9], [64, 4, 70]]
-            .map(|[batch, stride, pictures]| CollectDims { batch, stride, pictures }.words())
+        // The tables begin before, at and behind the batch's first picture, which is 2, and end inside it.
+        [[1, 4, 0, 3], [6, 8, 1, 9], [64, 4, 2, 70], [8, 4, 5, 3]]
+            .map(|[batch, stride, table_first, table_len]| CollectDims { batch, stride, table_first, table_len }.words())
             .to_vec()
     },
     input: random_input,
 }];
 
 fn forward<T: Real>(call: &mut Call<T>) {
-    let to = (call.step.first * CollectDims::of(call.dims).stride) as usize;
-    // A batch may reach past the table's end; those rows repeat the last picture and are nobody's.
-    let n = rows(call.dims).min(table(call.dims).saturating_sub(to));
+    let d: CollectDims = call.dims();
+    let stride = d.stride as usize;
     for (written, read) in call.writes.iter_mut().zip(call.reads) {
-        written.f_mut()[to..to + n].copy_from_slice(&read.f()[..n]);
+        let rows = read.f()[..rows(call.dims)].chunks_exact(stride);
+        for (picture, row) in (call.step.first..).zip(rows) {
+            // The rest lies in another table, or past the set's end, where rows repeat the last picture and are nobody's.
+            if (d.table_first..d.table_first + d.table_len).contains(&picture) {
+                let to = (picture - d.table_first) as usize * stride;
+                written.f_mut()[to..to + stride].copy_from_slice(row);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::gemm::{Mat, matmul};
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, MAX_ITERATIONS, Real, grid, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, MAX_ITERATIONS, Real, grid, passes, random_input};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -37,13 +37,20 @@ crate::dims! {
         relu,
         /// Partial sums of `backward_weight`.
         splits,
-        /// Output rows (of all pictures, one after the other) per partial sum.
+        /// Rows of outputs, or of pooling windows in the fused op, of all pictures one after the other, per partial sum.
         rows_per_split,
     }
 }
 
 /// Partial sums of a weight gradient: enough invocations for a large GPU, little enough to add up. Large inputs get more.
 const SPLITS: usize = 128;
+
+/// Number of partial sums and rows in each, for `rows` rows of `width` iterations.
+fn split_rows(rows: usize, width: usize) -> (u32, u32) {
+    // So many rows that `passes(&[rows, width])` stays within the limit.
+    let rows_per_split = rows.div_ceil(SPLITS).min((MAX_ITERATIONS - 1) / (width + 2)).max(1);
+    (rows.div_ceil(rows_per_split) as u32, rows_per_split as u32)
+}
 
 impl Conv2dDims {
     /// Sizes of a stride-1 convolution with Keras's `same` or `valid` padding.
@@ -53,8 +60,7 @@ impl Conv2dDims {
         // Keras pads (k-1)/2 before and the rest after.
         let (out_h, out_w, pad_top, pad_left) =
             if same { (in_h, in_w, (k_h - 1) / 2, (k_w - 1) / 2) } else { (in_h + 1 - k_h, in_w + 1 - k_w, 0, 0) };
-        let rows = batch * out_h;
-        let rows_per_split = rows.div_ceil(SPLITS).min(MAX_ITERATIONS / (out_w + 1)).max(1);
+        let (splits, rows_per_split) = split_rows(batch * out_h, out_w);
         Self {
             batch: batch as u32,
             in_h: in_h as u32,
@@ -68,9 +74,14 @@ impl Conv2dDims {
             pad_top: pad_top as u32,
             pad_left: pad_left as u32,
             relu: relu.into(),
-            splits: rows.div_ceil(rows_per_split) as u32,
-            rows_per_split: rows_per_split as u32,
+            splits,
+            rows_per_split,
         }
+    }
+    /// The same for the op fused with its pool, whose partial sums run over rows of windows.
+    pub fn pooled(self) -> Self {
+        let (splits, rows_per_split) = split_rows((self.batch * (self.out_h / 2)) as usize, self.out_w as usize / 2);
+        Self { splits, rows_per_split, ..self }
     }
     /// Elements of x.
     pub fn x_len(&self) -> usize {
@@ -96,6 +107,14 @@ impl Conv2dDims {
     pub fn partial_len(&self) -> usize {
         self.splits as usize * (self.taps() + 1) * self.out_c as usize
     }
+    /// Loop passes over all taps of `channels` channels, four at a time.
+    pub(super) fn tap_passes(&self, channels: u32) -> usize {
+        passes(&[self.k_h as usize, self.k_w as usize, channels as usize / 4])
+    }
+    /// Loop passes over a split's rows of `width` steps.
+    pub(super) fn row_passes(&self, width: u32) -> usize {
+        passes(&[self.rows_per_split as usize, width as usize])
+    }
     /// Cost of one pass over all products.
     pub fn cost(&self, elements: usize) -> Cost {
         Cost { flops: 2.0 * self.y_len() as f64 * self.taps() as f64, bytes: 4.0 * elements as f64 }
@@ -118,7 +137,7 @@ pub(super) fn weight_len(d: &[u32]) -> usize {
 pub(super) fn bias_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).out_c as usize
 }
-fn partial_len(d: &[u32]) -> usize {
+pub(super) fn partial_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).partial_len()
 }
 
@@ -132,7 +151,7 @@ pub(super) fn cases() -> Vec<Vec<u32>> {
         Conv2dDims::new(1, [4, 9, 4], 4, [5, 5], true, true),
         Conv2dDims::new(1, [6, 6, 8], 20, [2, 4], true, false),
         Conv2dDims::new(3, [11, 13, 8], 16, [3, 3], true, true),
-        Conv2dDims::new(7, [21, 3, 4], 4, [3, 2], false, false),
+        Conv2dDims::new(17, [21, 3, 4], 4, [3, 2], false, false),
         Conv2dDims::new(1, [128, 128, 4], 16, [3, 3], false, true),
         Conv2dDims::new(1, [63, 63, 16], 32, [3, 3], false, true),
         Conv2dDims::new(2, [30, 30, 32], 64, [3, 3], false, true),
@@ -146,6 +165,7 @@ pub(super) fn cases() -> Vec<Vec<u32>> {
 pub const KERNELS: &[Kernel] = &[
     Kernel {
         key: "conv2d.forward",
+        variant: None,
         formula: "y[n,oy,ox,co] = relu?(bias[co] + sum_{ky,kx,ci} x[n, oy+ky-pad_top, ox+kx-pad_left, ci] * weight[ky,kx,ci,co])",
         file: "conv2d.wgsl",
         source: SOURCE,
@@ -163,6 +183,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             grid(product(&[d.batch, d.out_h.div_ceil(2), d.out_w.div_ceil(4), (d.out_c / 4).div_ceil(2)]))
         },
+        loops: |d| Conv2dDims::of(d).tap_passes(Conv2dDims::of(d).in_c),
         cost: |d| {
             let d = Conv2dDims::of(d);
             d.cost(d.x_len() + d.weight_len() + d.y_len())
@@ -174,6 +195,7 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         key: "conv2d.backward_input",
+        variant: None,
         formula: "dx[n,iy,ix,ci] = sum_{ky,kx,co} dy[n, iy+pad_top-ky, ix+pad_left-kx, co] * weight[ky,kx,ci,co]",
         file: "conv2d.wgsl",
         source: SOURCE,
@@ -186,6 +208,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             grid(product(&[d.batch, d.in_h.div_ceil(2), d.in_w.div_ceil(4), (d.in_c / 4).div_ceil(2)]))
         },
+        loops: |d| Conv2dDims::of(d).tap_passes(Conv2dDims::of(d).out_c),
         cost: |d| {
             let d = Conv2dDims::of(d);
             d.cost(d.x_len() + d.weight_len() + d.y_len())
@@ -200,6 +223,7 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         key: "conv2d.backward_weight",
+        variant: None,
         formula: "partial[s,ky,kx,ci,co] = sum over the output rows of split s of x[n, oy+ky-pad_top, ox+kx-pad_left, ci] * dy[n,oy,ox,co]",
         file: "conv2d_backward_weight.wgsl",
         source: WEIGHT_SOURCE,
@@ -212,6 +236,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             grid(product(&[(d.out_c / 4).div_ceil(2), d.in_c / 4, d.k_w.div_ceil(3), d.k_h, d.splits]))
         },
+        loops: |d| Conv2dDims::of(d).row_passes(Conv2dDims::of(d).out_w),
         cost: |d| {
             let d = Conv2dDims::of(d);
             d.cost(d.x_len() + d.y_len() + d.partial_len())
@@ -226,6 +251,7 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         key: "conv2d.reduce_weight",
+        variant: None,
         formula: "dweight = sum_s partial[s], dbias likewise from the last row",
         file: "conv2d_backward_weight.wgsl",
         source: WEIGHT_SOURCE,
@@ -238,6 +264,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             grid((d.weight_len() + d.out_c as usize) / 4)
         },
+        loops: |d| passes(&[Conv2dDims::of(d).splits as usize]),
         cost: |d| {
             let n = Conv2dDims::of(d).partial_len() as f64;
             Cost { flops: n, bytes: 4.0 * n }
@@ -260,10 +287,10 @@ fn block_rows(pitch: usize, channels: usize, rows: usize) -> usize {
 
 /// Rows of pixels with the padding made real. A patch of `k_h` x `k_w` pixels is then `k_h` contiguous runs, and the patches of
 /// neighbouring pixels are one matrix whose rows overlap: im2col without copying.
-struct Window<'a, T> {
-    data: &'a [T],
+pub(super) struct Window<'a, T> {
+    pub(super) data: &'a [T],
     /// Pixels per row, `out_w + k_w - 1`.
-    pitch: usize,
+    pub(super) pitch: usize,
     channels: usize,
 }
 
@@ -341,7 +368,14 @@ impl Conv2dDims {
     }
 
     /// What output rows `oy..oy+rows` of picture `n` see.
-    fn window<'a, T: Real>(&self, x: &'a [T], n: usize, oy: usize, rows: usize, scratch: &'a mut Vec<T>) -> Window<'a, T> {
+    pub(super) fn window<'a, T: Real>(
+        &self,
+        x: &'a [T],
+        n: usize,
+        oy: usize,
+        rows: usize,
+        scratch: &'a mut Vec<T>,
+    ) -> Window<'a, T> {
         let size = [self.in_h, self.in_w, self.in_c].map(|n| n as usize);
         let start = [oy as isize - self.pad_top as isize, self.pad_left as isize];
         Window::new(self.picture(x, n), size, start, [rows + self.k_h as usize - 1, self.pitch()], scratch)
@@ -386,7 +420,11 @@ fn forward<T: Real>(call: &mut Call<T>) {
 
 fn backward_input<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
-    let (dy, weight) = (call.read(0), call.read(1));
+    input_gradient(&d, call.read(0), call.read(1), call.writes[0].f_mut());
+}
+
+/// `dx` of [`Conv2dDims::x_len`] from `dy` at full size.
+pub(super) fn input_gradient<T: Real>(d: &Conv2dDims, dy: &[T], weight: &[T], dx: &mut [T]) {
     let (in_h, in_w, in_c) = (d.in_h as usize, d.in_w as usize, d.in_c as usize);
     let [k_h, k_w, out_c] = d.kernel();
     // The adjoint of a correlation is a correlation with the kernel turned by 180 degrees and its channels exchanged.
@@ -404,31 +442,34 @@ fn backward_input<T: Real>(call: &mut Call<T>) {
     let pitch = in_w + k_w - 1;
     let step = block_rows(pitch, in_c.max(out_c), in_h);
     let row = in_w * in_c;
-    call.writes[0].f_mut()[..d.x_len()].par_chunks_mut(in_h * row).enumerate().for_each_init(
-        Scratch::default,
-        |Scratch { window, z }, (n, dx)| {
-            let picture = &dy[n * size.iter().product::<usize>()..][..size.iter().product()];
-            for (i, dx) in dx.chunks_mut(step * row).enumerate() {
-                let rows = dx.len() / row;
-                let start = [(i * step) as isize - above, left];
-                Window::new(picture, size, start, [rows + k_h - 1, pitch], window).correlate(&turned, [k_h, k_w, in_c], rows, z);
-                for (dx, z) in dx.chunks_exact_mut(row).zip(z.chunks_exact(pitch * in_c)) {
-                    dx.copy_from_slice(&z[..row]);
-                }
+    dx[..d.x_len()].par_chunks_mut(in_h * row).enumerate().for_each_init(Scratch::default, |Scratch { window, z }, (n, dx)| {
+        let picture = &dy[n * size.iter().product::<usize>()..][..size.iter().product()];
+        for (i, dx) in dx.chunks_mut(step * row).enumerate() {
+            let rows = dx.len() / row;
+            let start = [(i * step) as isize - above, left];
+            Window::new(picture, size, start, [rows + k_h - 1, pitch], window).correlate(&turned, [k_h, k_w, in_c], rows, z);
+            for (dx, z) in dx.chunks_exact_mut(row).zip(z.chunks_exact(pitch * in_c)) {
+                dx.copy_from_slice(&z[..row]);
             }
-        },
-    );
+        }
+    });
 }
 
 fn backward_weight<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
-    let (x, dy) = (call.read(0), call.read(1));
+    weight_gradient(&d, [call.read(0), call.read(1)], 1, call.writes[0].f_mut());
+}
+
+/// The partial sums of the weight gradient from `x` and `dy` at full size. A split's rows are `height` output rows each: 1, or
+/// 2 for rows of pooling windows, where an odd last row counts for nothing.
+pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, [x, dy]: [&[T]; 2], height: usize, partial: &mut [T]) {
     let (out_h, out_w, in_c) = (d.out_h as usize, d.out_w as usize, d.in_c as usize);
     let [k_h, k_w, out_c] = d.kernel();
-    let rows = (d.batch as usize) * out_h;
-    let (step, pitch) = (d.block_rows(), d.pitch());
+    let per_picture = out_h / height;
+    let rows = d.batch as usize * per_picture;
+    let (step, pitch) = (d.block_rows() / height, d.pitch());
     let split_len = (d.taps() + 1) * out_c;
-    call.writes[0].f_mut()[..d.partial_len()].par_chunks_mut(split_len).enumerate().for_each_init(
+    partial[..d.partial_len()].par_chunks_mut(split_len).enumerate().for_each_init(
         Scratch::default,
         |Scratch { window, z: wide }, (s, partial)| {
             partial.fill(T::zero());
@@ -437,9 +478,10 @@ fn backward_weight<T: Real>(call: &mut Call<T>) {
             let mut row = s * d.rows_per_split as usize;
             while row < last {
                 // A block of rows of one picture, dy's rows as wide as the window's, zeros behind them.
-                let (n, oy) = (row / out_h, row % out_h);
-                let count = step.min(last - row).min(out_h - oy);
-                let gradient = &dy[row * out_w * out_c..(row + count) * out_w * out_c];
+                let (n, y) = (row / per_picture, row % per_picture);
+                let blocks = step.min(last - row).min(per_picture - y);
+                let (oy, count) = (y * height, blocks * height);
+                let gradient = &dy[(n * out_h + oy) * out_w * out_c..][..count * out_w * out_c];
                 wide.clear();
                 for row in gradient.chunks_exact(out_w * out_c) {
                     wide.extend_from_slice(row);
@@ -455,7 +497,7 @@ fn backward_weight<T: Real>(call: &mut Call<T>) {
                         *b += g;
                     }
                 }
-                row += count;
+                row += blocks;
             }
         },
     );
@@ -465,9 +507,16 @@ fn reduce_weight<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
     let partial = call.read(0);
     let all = (d.taps() + 1) * d.out_c as usize;
-    let sum = |i: usize| (0..d.splits as usize).fold(T::zero(), |sum, s| sum + partial[s * all + i]);
     let weights = d.weight_len();
     let [dweight, dbias] = call.writes else { panic!("reduce_weight writes two buffers") };
-    dweight.f_mut()[..weights].iter_mut().enumerate().for_each(|(i, v)| *v = sum(i));
-    dbias.f_mut()[..d.out_c as usize].iter_mut().enumerate().for_each(|(i, v)| *v = sum(weights + i));
+    // A piece of every partial sum at a time, so that memory is read in runs.
+    let sum = |from: usize, to: &mut [T]| {
+        to.fill(T::zero());
+        for partial in partial[..d.partial_len()].chunks_exact(all) {
+            to.iter_mut().zip(&partial[from..]).for_each(|(to, &v)| *to += v);
+        }
+    };
+    const PIECE: usize = 1024;
+    dweight.f_mut()[..weights].par_chunks_mut(PIECE).enumerate().for_each(|(i, to)| sum(i * PIECE, to));
+    sum(weights, &mut dbias.f_mut()[..d.out_c as usize]);
 }

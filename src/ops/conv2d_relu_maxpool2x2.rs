@@ -1,13 +1,18 @@
-//! conv2d + bias + relu + 2x2 max-pool in one kernel: `shaders/conv2d_relu_maxpool2x2.wgsl`.
+//! conv2d + bias + relu + 2x2 max-pool in one op: `shaders/conv2d_relu_maxpool2x2.wgsl`, `.._backward.wgsl`.
 //!
 //! Training and prediction never need the full-size activation, only the pooled value and which of the four pixels it came
-//! from. Ties go to the first maximum in row-major order, as in TensorFlow.
+//! from. Ties go to the first maximum in row-major order, as in TensorFlow. The gradients take the pooled gradient and the
+//! places: the one before the relu, three quarters and more of it zeros, is never stored.
 
 use super::conv2d::{self, BLOCK_WGSL, Conv2dDims, Scratch};
-use super::maxpool2x2::{pool_row, route};
+use super::maxpool2x2::{self, pool_row, route};
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, Values, grid};
+use super::{direct, sparse, winograd};
+use crate::kernel::{Binding, Bound, Call, Dims, INDEX_WGSL, Kernel, Real, Twin, Values, grid};
+use pulp::Arch;
 use rayon::prelude::*;
+
+const BACKWARD_SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2_backward.wgsl");
 
 fn pooled_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).pooled_len()
@@ -18,19 +23,32 @@ fn argmax_len(d: &[u32]) -> usize {
 
 /// The convolution's shapes that have a whole window.
 fn cases() -> Vec<Vec<u32>> {
-    conv2d::cases().into_iter().filter(|d| Conv2dDims::of(d).pooled_len() > 0).collect()
+    conv2d::cases().iter().map(|d| Conv2dDims::of(d).pooled()).filter(|d| d.pooled_len() > 0).map(|d| d.words()).collect()
 }
 
-/// Window codes 0..=3 in every byte, as a forward pass leaves them.
-pub(super) fn codes(len: usize, seed: u32) -> Values {
+/// Window codes 0..=3 in every byte, as a pooling leaves them.
+pub(super) fn places(len: usize, seed: u32) -> Values {
     Values::U((0..len as u32).map(|i| crate::rng::hash3(seed, 77, i) & 0x0303_0303).collect())
+}
+
+/// The same with a third or so of the windows dead, as the relu leaves them.
+fn codes(len: usize, seed: u32) -> Values {
+    let Values::U(mut words) = places(len, seed) else { unreachable!("places are words") };
+    for (i, word) in (0..).zip(&mut words) {
+        let alive = crate::rng::hash3(seed, 78, i).to_le_bytes();
+        let mut bytes = word.to_le_bytes();
+        bytes.iter_mut().zip(alive).filter(|(_, a)| *a < 85).for_each(|(b, _)| *b = maxpool2x2::DEAD as u8);
+        *word = u32::from_le_bytes(bytes);
+    }
+    Values::U(words)
 }
 
 /// The op's kernels.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
         key: "conv2d_relu_maxpool2x2.forward",
-        formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co]; argmax = its place in the window, row-major",
+        variant: None,
+        formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co]; argmax = its place in the window, row-major, or 4 if y is 0",
         file: "conv2d_relu_maxpool2x2.wgsl",
         source: include_str!("../../shaders/conv2d_relu_maxpool2x2.wgsl"),
         shared: &[INDEX_WGSL, BLOCK_WGSL],
@@ -48,41 +66,103 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             grid(product(&[d.batch, d.out_h / 2, (d.out_w / 2).div_ceil(2), (d.out_c / 4).div_ceil(2)]))
         },
+        loops: |d| Conv2dDims::of(d).tap_passes(Conv2dDims::of(d).in_c),
         cost: |d| {
             let d = Conv2dDims::of(d);
             d.cost(d.x_len() + d.weight_len() + d.pooled_len() + d.pooled_len() / 4)
         },
-        twin: crate::twin!(forward),
+        twin: Twin { f32: forward_f32, f64: forward },
         bound: Bound::Twin(|d| Conv2dDims::of(d).taps() as f64 + 2.0),
         cases,
         input: crate::kernel::random_input,
     },
     Kernel {
-        key: "conv2d_relu_maxpool2x2.backward",
-        formula: "dz[n,oy,ox,co] = dy of its window where argmax points at (oy,ox) and y > 0, else 0",
-        file: "conv2d_relu_maxpool2x2.wgsl",
-        source: include_str!("../../shaders/conv2d_relu_maxpool2x2.wgsl"),
-        shared: &[INDEX_WGSL, BLOCK_WGSL],
-        entry: "backward",
+        key: "conv2d_relu_maxpool2x2.backward_input",
+        variant: None,
+        formula: "dx[n,iy,ix,ci] = sum_{ky,kx,co} dz[n, iy+pad_top-ky, ix+pad_left-kx, co] * weight[ky,kx,ci,co]",
+        file: "conv2d_relu_maxpool2x2_backward.wgsl",
+        source: BACKWARD_SOURCE,
+        shared: &[INDEX_WGSL],
+        entry: "backward_input",
         dims: Conv2dDims::FIELDS,
         step: false,
         bindings: &[
             Binding::read("dy", pooled_len),
-            Binding::read("pooled", pooled_len),
-            Binding::read("taken", argmax_len).words(),
-            Binding::write("dz", conv2d::y_len),
+            Binding::read("argmax", argmax_len).words(),
+            Binding::read("weight", conv2d::weight_len),
+            Binding::write("dx", conv2d::x_len),
         ],
-        grid: |d| grid(Conv2dDims::of(d).y_len() / 4),
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            grid(product(&[d.batch, d.in_h.div_ceil(2), d.in_w.div_ceil(2), (d.in_c / 4).div_ceil(2)]))
+        },
+        loops: |d| Conv2dDims::of(d).tap_passes(Conv2dDims::of(d).out_c),
         cost: |d| {
             let d = Conv2dDims::of(d);
-            Cost { flops: 0.0, bytes: 4.0 * (2 * d.pooled_len() + d.pooled_len() / 4 + d.y_len()) as f64 }
+            d.cost(d.x_len() + d.weight_len() + d.pooled_len() + d.pooled_len() / 4)
         },
-        twin: crate::twin!(backward),
-        bound: Bound::Twin(|_| 0.0),
+        twin: Twin { f32: backward_input_f32, f64: backward_input },
+        bound: Bound::Twin(|d| {
+            let d = Conv2dDims::of(d);
+            f64::from(d.k_h * d.k_w * d.out_c) + 1.0
+        }),
+        cases,
+        input: |d, name, seed| (name == "argmax").then(|| codes(argmax_len(d), seed)),
+    },
+    Kernel {
+        key: "conv2d_relu_maxpool2x2.backward_weight",
+        variant: None,
+        formula: "partial[s,ky,kx,ci,co] = sum over split s's rows of windows of x under the taken place, shifted by the tap, [ci] * dy[window,co]",
+        file: "conv2d_relu_maxpool2x2_backward.wgsl",
+        source: BACKWARD_SOURCE,
+        shared: &[INDEX_WGSL],
+        entry: "backward_weight",
+        dims: Conv2dDims::FIELDS,
+        step: false,
+        bindings: &[
+            Binding::read("x", conv2d::x_len),
+            Binding::read("pooled_dy", pooled_len),
+            Binding::read("taken", argmax_len).words(),
+            Binding::write("partial", conv2d::partial_len),
+        ],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            grid(product(&[d.out_c / 4, d.in_c / 4, d.k_w.div_ceil(3), d.k_h, d.splits]))
+        },
+        loops: |d| Conv2dDims::of(d).row_passes(Conv2dDims::of(d).out_w / 2),
+        cost: |d| {
+            let d = Conv2dDims::of(d);
+            d.cost(d.x_len() + d.pooled_len() + d.pooled_len() / 4 + d.partial_len())
+        },
+        twin: Twin { f32: backward_weight_f32, f64: backward_weight },
+        bound: Bound::Twin(|d| {
+            let d = Conv2dDims::of(d);
+            f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0
+        }),
         cases,
         input: |d, name, seed| (name == "taken").then(|| codes(argmax_len(d), seed)),
     },
 ];
+
+/// The `--device cpu` path: the same sums with fewer products, where the shape allows it.
+fn forward_f32(call: &mut Call<f32>) {
+    forward_on(Arch::new(), call);
+}
+
+fn forward_on(arch: Arch, call: &mut Call<f32>) {
+    let d: Conv2dDims = call.dims();
+    let fast = if winograd::fits(arch, &d) {
+        winograd::forward
+    } else if direct::fits(arch, &d) {
+        direct::forward
+    } else {
+        return forward(call);
+    };
+    let inputs = [&call.read(0)[..d.x_len()], &call.read(1)[..d.weight_len()], &call.read(2)[..d.out_c as usize]];
+    let [y, argmax] = call.writes else { panic!("forward writes two buffers") };
+    let len = d.pooled_len();
+    fast(arch, &d, inputs, &mut y.f_mut()[..len], &mut argmax.u_mut()[..len / 4]);
+}
 
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
@@ -103,22 +183,116 @@ fn forward<T: Real>(call: &mut Call<T>) {
                 {
                     for pixel in z.chunks_exact_mut(c) {
                         for (v, &b) in pixel.iter_mut().zip(bias) {
-                            let sum = *v + b;
-                            // A comparison instead of max(): relu(NaN) must stay NaN.
-                            *v = if sum < T::zero() { T::zero() } else { sum };
+                            *v += b;
                         }
                     }
                     let (upper, lower) = z.split_at(row);
-                    pool_row(upper, lower, c, y, argmax);
+                    pool_row([upper, lower], c, true, y, argmax);
                 }
             }
         });
 }
 
-fn backward<T: Real>(call: &mut Call<T>) {
+/// The gradient before the relu at full size.
+fn dz<T: Real>(d: &Conv2dDims, dy: &[T], argmax: &[u32]) -> Vec<T> {
+    let mut dz = vec![T::zero(); d.y_len()];
+    let size = [d.out_h as usize, d.out_w as usize];
+    route(size, size.map(|n| n / 2), d.out_c as usize, dy, argmax, &mut dz);
+    dz
+}
+
+fn backward_input<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
-    let (dy, y, argmax) = (call.read(0), call.read(1), call.reads[2].u());
-    let pooled = [(d.out_h / 2) as usize, (d.out_w / 2) as usize];
-    let dz = &mut call.writes[0].f_mut()[..d.y_len()];
-    route([d.out_h as usize, d.out_w as usize], pooled, d.out_c as usize, [dy, y], argmax, dz);
+    let dz = dz(&d, call.read(0), call.reads[1].u());
+    conv2d::input_gradient(&d, &dz, call.read(2), call.writes[0].f_mut());
+}
+
+fn backward_input_f32(call: &mut Call<f32>) {
+    backward_input_on(Arch::new(), call);
+}
+
+fn backward_input_on(arch: Arch, call: &mut Call<f32>) {
+    let d: Conv2dDims = call.dims();
+    if !sparse::fits_input(arch, &d) {
+        return backward_input(call);
+    }
+    let inputs = [&call.read(0)[..d.pooled_len()], &call.read(2)[..d.weight_len()]];
+    let argmax = &call.reads[1].u()[..d.pooled_len() / 4];
+    sparse::backward_input(arch, &d, inputs, argmax, &mut call.writes[0].f_mut()[..d.x_len()]);
+}
+
+fn backward_weight_f32(call: &mut Call<f32>) {
+    backward_weight_on(Arch::new(), call);
+}
+
+fn backward_weight_on(arch: Arch, call: &mut Call<f32>) {
+    let d: Conv2dDims = call.dims();
+    if !sparse::fits_weight(arch, &d) {
+        return backward_weight(call);
+    }
+    let inputs = [&call.read(0)[..d.x_len()], &call.read(1)[..d.pooled_len()]];
+    let argmax = &call.reads[2].u()[..d.pooled_len() / 4];
+    sparse::backward_weight(arch, &d, inputs, argmax, &mut call.writes[0].f_mut()[..d.partial_len()]);
+}
+
+fn backward_weight<T: Real>(call: &mut Call<T>) {
+    let d: Conv2dDims = call.dims();
+    let dz = dz(&d, call.read(1), call.reads[2].u());
+    conv2d::weight_gradient(&d, [call.read(0), &dz], 2, call.writes[0].f_mut());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::archs;
+    use super::*;
+    use crate::kernel::Buffer;
+    use crate::rng::hash3;
+
+    /// What a twin writes, given small integers.
+    fn play<T: Real>(kernel: &Kernel, d: &Conv2dDims, twin: impl Fn(&mut Call<T>)) -> Vec<(Vec<f64>, Vec<u32>)> {
+        let dims = d.words();
+        let fill = |(i, b): (usize, &'static Binding)| {
+            let len = (b.len)(&dims) as u32;
+            let integer = |k| T::of(f64::from(hash3(9, i as u32, k) % 9) - 4.0);
+            match (kernel.input)(&dims, b.name, 5) {
+                Some(Values::U(codes)) => Buffer::U(codes),
+                _ => Buffer::F((0..len).map(integer).collect()),
+            }
+        };
+        let reads: Vec<Buffer<T>> = kernel.reads().enumerate().map(fill).collect();
+        let mut written: Vec<Buffer<T>> = kernel.writes().map(|b| Buffer::zeros(b.elem, (b.len)(&dims))).collect();
+        let (reads, mut writes): (Vec<_>, Vec<_>) = (reads.iter().collect(), written.iter_mut().collect());
+        twin(&mut Call { dims: &dims, step: &crate::verify::step(), reads: &reads, writes: &mut writes });
+        let values = |b| match b {
+            Buffer::F(v) => (v.iter().map(|v: &T| v.f64()).collect(), Vec::new()),
+            Buffer::U(v) => (Vec::new(), v),
+        };
+        written.into_iter().map(values).collect()
+    }
+
+    /// Every instruction set, with shapes whose vectors and rows divide in all the ways there are.
+    #[test]
+    fn the_fast_twins_are_exact_on_integers() {
+        let shapes = [
+            ([7, 9, 16], 16, true),
+            ([8, 13, 16], 48, false),
+            ([9, 6, 32], 32, true),
+            ([12, 12, 64], 16, false),
+            ([4, 5, 128], 16, true),
+            ([9, 8, 4], 16, false),
+            ([6, 7, 4], 32, true),
+            ([7, 10, 8], 12, true),
+        ];
+        for arch in archs() {
+            for (input, filters, same) in shapes {
+                let d = Conv2dDims::new(3, input, filters, [3, 3], same, true).pooled();
+                assert!(sparse::fits_weight(arch, &d) && (filters == 12 || winograd::fits(arch, &d) || direct::fits(arch, &d)));
+                let [forward, input, weight] = KERNELS else { panic!("three kernels") };
+                let what = format!("{arch:?}, {d:?}");
+                assert_eq!(play(forward, &d, |c| forward_on(arch, c)), play(forward, &d, super::forward::<f64>), "{what}");
+                assert_eq!(play(input, &d, |c| backward_input_on(arch, c)), play(input, &d, backward_input::<f64>), "{what}");
+                assert_eq!(play(weight, &d, |c| backward_weight_on(arch, c)), play(weight, &d, backward_weight::<f64>), "{what}");
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::gemm::{Mat, matmul};
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, MAX_ITERATIONS, Real, grid, passes, random_input};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -26,9 +26,11 @@ crate::dims! {
 }
 
 impl DenseDims {
-    /// Sizes with the split that keeps a slice at 256 inputs or more and the slices at 64 or fewer.
+    /// Sizes with the split that keeps a slice at 256 inputs or more and the slices at 64 or fewer; only past 16 million inputs
+    /// are there more slices, because a loop over one may not be longer.
     pub fn new(batch: usize, in_n: usize, out_n: usize, relu: bool) -> Self {
-        let per_split = in_n.div_ceil(64).max(256).next_multiple_of(4).min(in_n);
+        let longest = 4 * (MAX_ITERATIONS - 1);
+        let per_split = in_n.div_ceil(64).max(256).next_multiple_of(4).min(longest).min(in_n);
         Self {
             batch: batch as u32,
             in_n: in_n as u32,
@@ -82,10 +84,16 @@ fn cases() -> Vec<Vec<u32>> {
     .collect()
 }
 
+/// The kernel of the input's gradient.
+pub(super) const BACKWARD_INPUT: &Kernel = &KERNELS[2];
+/// The kernel of the weights' gradient.
+pub(super) const BACKWARD_WEIGHT: &Kernel = &KERNELS[3];
+
 /// The op's kernels.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
         key: "dense.forward",
+        variant: None,
         formula: "partial[s,b,j] = sum over the inputs i of split s of x[b,i] * weight[i,j]",
         file: "dense.wgsl",
         source: SOURCE,
@@ -98,6 +106,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = DenseDims::of(d);
             grid(product(&[(d.out_n / 4).div_ceil(2), d.batch.div_ceil(8), d.splits]))
         },
+        loops: |d| passes(&[DenseDims::of(d).per_split as usize / 4]),
         cost: |d| DenseDims::of(d).cost(),
         twin: crate::twin!(forward),
         bound: Bound::Twin(|d| f64::from(DenseDims::of(d).per_split) + 1.0),
@@ -106,6 +115,7 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         key: "dense.reduce",
+        variant: None,
         formula: "y[b,j] = relu?(bias[j] + sum_s partial[s,b,j])",
         file: "dense.wgsl",
         source: SOURCE,
@@ -115,6 +125,7 @@ pub const KERNELS: &[Kernel] = &[
         step: false,
         bindings: &[Binding::read("sums", partial_len), Binding::read("bias", bias_len), Binding::write("y", y_len)],
         grid: |d| grid(y_len(d) / 4),
+        loops: |d| passes(&[DenseDims::of(d).splits as usize]),
         cost: |d| Cost { flops: partial_len(d) as f64, bytes: 4.0 * (partial_len(d) + y_len(d)) as f64 },
         twin: crate::twin!(reduce),
         bound: Bound::Twin(|d| f64::from(DenseDims::of(d).splits) + 1.0),
@@ -123,6 +134,7 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         key: "dense.backward_input",
+        variant: None,
         formula: "dx[b,i] = sum_j dy[b,j] * weight[i,j]",
         file: "dense.wgsl",
         source: SOURCE,
@@ -135,6 +147,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = DenseDims::of(d);
             grid(product(&[d.in_n / 4, d.batch.div_ceil(8)]))
         },
+        loops: |d| passes(&[DenseDims::of(d).out_n as usize / 4]),
         cost: |d| DenseDims::of(d).cost(),
         twin: crate::twin!(backward_input),
         bound: Bound::Twin(|d| f64::from(DenseDims::of(d).out_n) + 1.0),
@@ -143,6 +156,7 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         key: "dense.backward_weight",
+        variant: None,
         formula: "dweight[i,j] = sum_b x[b,i] * dy[b,j]; dbias[j] = sum_b dy[b,j]",
         file: "dense.wgsl",
         source: SOURCE,
@@ -160,6 +174,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = DenseDims::of(d);
             grid(product(&[d.in_n / 4, (d.out_n / 4).div_ceil(2)]))
         },
+        loops: |d| passes(&[DenseDims::of(d).batch as usize]),
         cost: |d| DenseDims::of(d).cost(),
         twin: crate::twin!(backward_weight),
         bound: Bound::Twin(|d| f64::from(DenseDims::of(d).batch) + 1.0),
@@ -186,12 +201,19 @@ fn forward<T: Real>(call: &mut Call<T>) {
 fn reduce<T: Real>(call: &mut Call<T>) {
     let d: DenseDims = call.dims();
     let (sums, bias) = (call.read(0), call.read(1));
-    let n = y_len(call.dims);
-    for (k, y) in call.writes[0].f_mut()[..n].iter_mut().enumerate() {
-        let z = (0..d.splits as usize).fold(T::zero(), |sum, s| sum + sums[s * n + k]) + bias[k % d.out_n as usize];
-        // A comparison instead of max(): relu(NaN) must stay NaN.
-        *y = if d.relu != 0 && z < T::zero() { T::zero() } else { z };
-    }
+    let (n, o) = (y_len(call.dims), d.out_n as usize);
+    // A picture's run of every partial sum after the other, so that memory is read in order.
+    call.writes[0].f_mut()[..n].par_chunks_exact_mut(o).enumerate().for_each(|(b, y)| {
+        y.fill(T::zero());
+        for sums in sums[..partial_len(call.dims)].chunks_exact(n) {
+            y.iter_mut().zip(&sums[b * o..]).for_each(|(y, &v)| *y += v);
+        }
+        for (y, &bias) in y.iter_mut().zip(bias) {
+            let z = *y + bias;
+            // A comparison instead of max(): relu(NaN) must stay NaN.
+            *y = if d.relu != 0 && z < T::zero() { T::zero() } else { z };
+        }
+    });
 }
 
 fn backward_input<T: Real>(call: &mut Call<T>) {
@@ -199,8 +221,8 @@ fn backward_input<T: Real>(call: &mut Call<T>) {
     let [b, i, o] = d.sizes();
     let (dy, weight) = (call.read(0), call.read(1));
     let rows = Mat::new(dy, b, o);
-    // A few pictures per task: their rows of dx are contiguous.
-    const PICTURES: usize = 16;
+    // A few pictures per task: their rows of dx are contiguous. Each task reads all weights.
+    const PICTURES: usize = 32;
     call.writes[0].f_mut()[..b * i].par_chunks_mut(PICTURES * i).enumerate().for_each(|(n, dx)| {
         let count = dx.len() / i;
         let some = Mat { data: &rows.data[n * PICTURES * o..], rows: count, ..rows };
@@ -218,7 +240,9 @@ fn backward_weight<T: Real>(call: &mut Call<T>) {
         let columns = Mat { data: &x[n * CHUNK..], rows: count, cols: b, row_stride: 1, col_stride: i };
         matmul(dweight, false, columns, Mat::new(dy, b, o));
     });
-    for (j, db) in dbias.f_mut()[..o].iter_mut().enumerate() {
-        *db = (0..b).fold(T::zero(), |sum, n| sum + dy[n * o + j]);
+    let dbias = &mut dbias.f_mut()[..o];
+    dbias.fill(T::zero());
+    for dy in dy[..b * o].chunks_exact(o) {
+        dbias.iter_mut().zip(dy).for_each(|(sum, &v)| *sum += v);
     }
 }

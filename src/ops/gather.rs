@@ -4,7 +4,8 @@
 //! dispatch of its own that leaves the other chunks' rows alone.
 
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid, no_loops};
+use rayon::prelude::*;
 
 crate::dims! {
     /// Sizes of one gather.
@@ -19,6 +20,8 @@ crate::dims! {
         chunk_first,
         /// Pictures in the chunk.
         chunk_len,
+        /// Where in the step's batch these pictures begin: 0 but in a micro-batch.
+        offset,
     }
 }
 
@@ -60,7 +63,8 @@ fn x_len(d: &[u32]) -> usize {
 /// The op's kernel.
 pub const KERNELS: &[Kernel] = &[Kernel {
     key: "gather.forward",
-    formula: "x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+b], times fl32(1/255), if that picture lies in this chunk",
+    variant: None,
+    formula: "x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+offset+b], times fl32(1/255), if that picture lies in this chunk",
     file: "gather.wgsl",
     source: include_str!("../../shaders/gather.wgsl"),
     shared: &[INDEX_WGSL, STEP_WGSL],
@@ -76,15 +80,23 @@ pub const KERNELS: &[Kernel] = &[Kernel {
         let d = GatherDims::of(d);
         grid(product(&[d.batch, d.pixels.div_ceil(4)]))
     },
+    loops: no_loops,
     cost: |d| Cost { flops: x_len(d) as f64, bytes: x_len(d) as f64 * 4.75 },
     twin: crate::twin!(forward),
     bound: Bound::Twin(|_| 0.0),
     cases: || {
-        [[1, 1, 1, 0, 1], [3, 15, 9, 0, 4], [2, 8, 5, 0, 5], [2, 6, 9, 3, 6], [5, 25, 9, 2, 3], [2, 128 * 128, 6, 0, 6]]
-            .map(|[batch, pixels, pictures, chunk_first, chunk_len]| {
-                GatherDims { batch, pixels, pictures, chunk_first, chunk_len }.words()
-            })
-            .to_vec()
+        [
+            [1, 1, 1, 0, 1, 0],
+            [3, 15, 9, 0, 4, 0],
+            [2, 8, 5, 0, 5, 1],
+            [2, 6, 9, 3, 6, 2],
+            [5, 25, 9, 2, 3, 0],
+            [2, 128 * 128, 6, 0, 6, 0],
+        ]
+        .map(|[batch, pixels, pictures, chunk_first, chunk_len, offset]| {
+            GatherDims { batch, pixels, pictures, chunk_first, chunk_len, offset }.words()
+        })
+        .to_vec()
     },
     input: |d, name, seed| {
         let pictures = GatherDims::of(d).pictures;
@@ -96,20 +108,21 @@ pub const KERNELS: &[Kernel] = &[Kernel {
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: GatherDims = call.dims();
     let (images, order) = (call.reads[0].u(), call.reads[1].u());
-    let (first, pixels) = (call.step.first as usize, d.pixels as usize);
+    let (first, pixels) = ((call.step.first + d.offset) as usize, d.pixels as usize);
     let words = words_per_picture(pixels);
-    for (b, x) in call.writes[0].f_mut()[..x_len(call.dims)].chunks_exact_mut(pixels * 4).enumerate() {
+    let pictures = call.writes[0].f_mut()[..x_len(call.dims)].par_chunks_exact_mut(pixels * 4).enumerate();
+    pictures.for_each(|(b, x)| {
         let picture = order[(first + b).min(d.pictures as usize - 1)].wrapping_sub(d.chunk_first);
         if picture >= d.chunk_len {
-            continue;
+            return;
         }
         let bytes: &[u8] = bytemuck::cast_slice(&images[picture as usize * words..][..words]);
-        for (pixel, rgb) in x.chunks_exact_mut(4).zip(bytes.chunks_exact(3)) {
-            for (to, &byte) in pixel.iter_mut().zip(rgb) {
-                // In f32 for every T, as Keras's iterator does it before any cast.
-                *to = T::of(f64::from(f32::from(byte) * RESCALE));
-            }
-            pixel[3] = T::zero();
-        }
-    }
+        x.as_chunks_mut::<4>().0.iter_mut().zip(bytes.as_chunks::<3>().0).for_each(|(to, rgb)| scale(to, rgb));
+    });
+}
+
+fn scale<T: Real>(to: &mut [T; 4], rgb: &[u8; 3]) {
+    // In f32 for every T, as Keras's iterator does it before any cast.
+    let [r, g, b] = rgb.map(|byte| T::of(f64::from(f32::from(byte) * RESCALE)));
+    *to = [r, g, b, T::zero()];
 }

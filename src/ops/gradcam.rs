@@ -4,7 +4,8 @@
 //! With A the layer's output after the relu and g the score's gradient there: Grad-CAM `sum_c mean(g)_c A_c`, HiResCAM
 //! `sum_c g_c A_c`, LayerCAM `sum_c relu(g_c) A_c`; then `max(map, 0) / max(map)`.
 
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, passes, random_input};
+use rayon::prelude::*;
 
 crate::dims! {
     /// One layer's activations and the technique.
@@ -32,6 +33,12 @@ const SOURCE: &str = include_str!("../../shaders/gradcam.wgsl");
 
 fn x_len(d: &[u32]) -> usize {
     GradCamDims::of(d).sizes().iter().product()
+}
+fn height(d: &[u32]) -> usize {
+    GradCamDims::of(d).h as usize
+}
+fn width(d: &[u32]) -> usize {
+    GradCamDims::of(d).w as usize
 }
 fn rows_len(d: &[u32]) -> usize {
     let [n, h, _, c] = GradCamDims::of(d).sizes();
@@ -64,16 +71,20 @@ fn cases() -> Vec<Vec<u32>> {
     .to_vec()
 }
 
+/// A kernel's grid and its loop passes.
+type Work = (fn(&[u32]) -> [u32; 3], fn(&[u32]) -> usize);
+
 const fn kernel(
     key: &'static str,
     formula: &'static str,
     entry: &'static str,
     bindings: &'static [Binding],
-    grid: fn(&[u32]) -> [u32; 3],
+    (grid, loops): Work,
     twin: crate::kernel::Twin,
     bound: Bound,
 ) -> Kernel {
     Kernel {
+        variant: None,
         key,
         formula,
         file: "gradcam.wgsl",
@@ -84,6 +95,7 @@ const fn kernel(
         step: false,
         bindings,
         grid,
+        loops,
         cost: |d| Cost { flops: 2.0 * x_len(d) as f64, bytes: 4.0 * x_len(d) as f64 },
         twin,
         bound,
@@ -99,7 +111,7 @@ pub const KERNELS: &[Kernel] = &[
         "rows[n,y,c] = sum_x dx[n,y,x,c]",
         "row_sum",
         &[Binding::read("dx", x_len), Binding::write("rows", rows_len)],
-        |d| grid(rows_len(d) / 4),
+        (|d| grid(rows_len(d) / 4), |d| passes(&[width(d)])),
         crate::twin!(row_sum),
         Bound::Twin(|d| f64::from(GradCamDims::of(d).w)),
     ),
@@ -108,7 +120,7 @@ pub const KERNELS: &[Kernel] = &[
         "alpha[n,c] = sum_y rows[n,y,c] / (h w)",
         "weights",
         &[Binding::read("row_sums", rows_len), Binding::write("alpha", weights_len)],
-        |d| grid(weights_len(d) / 4),
+        (|d| grid(weights_len(d) / 4), |d| passes(&[height(d)])),
         crate::twin!(weights),
         Bound::Twin(|d| f64::from(GradCamDims::of(d).h) + 5.0),
     ),
@@ -122,7 +134,7 @@ pub const KERNELS: &[Kernel] = &[
             Binding::read("channel_weights", weights_len),
             Binding::write("raw", map_len),
         ],
-        |d| grid(map_len(d)),
+        (|d| grid(map_len(d)), |d| passes(&[GradCamDims::of(d).c as usize / 4])),
         crate::twin!(map),
         Bound::Twin(|d| f64::from(GradCamDims::of(d).c) + 1.0),
     ),
@@ -131,7 +143,7 @@ pub const KERNELS: &[Kernel] = &[
         "row_max[n,y] = max_x raw[n,y,x]",
         "row_maximum",
         &[Binding::read("raw_map", map_len), Binding::write("row_max", maxima_len)],
-        |d| grid(maxima_len(d)),
+        (|d| grid(maxima_len(d)), |d| passes(&[width(d) - 1])),
         crate::twin!(row_maximum),
         Bound::Twin(|_| 0.0),
     ),
@@ -140,21 +152,25 @@ pub const KERNELS: &[Kernel] = &[
         "normalised = max(raw, 0) / max(raw of the picture) if that maximum is positive, else 0",
         "normalise",
         &[Binding::read("raw_map", map_len), Binding::read("row_maxima", maxima_len), Binding::write("normalised", map_len)],
-        |d| grid(maxima_len(d)),
+        (|d| grid(maxima_len(d)), |d| passes(&[height(d) - 1]) + passes(&[width(d)])),
         crate::twin!(normalise),
         Bound::Own(|call| vec![quotients(call).into_iter().map(|v| 6.0 * 2f64.powi(-24) * v).collect()]),
     ),
 ];
 
+/// Rows or maps that one task of a twin takes together, so that small layers are no swarm of tasks.
+const TASK: usize = 8;
+
 fn row_sum<T: Real>(call: &mut Call<T>) {
     let [n, h, w, c] = GradCamDims::of(call.dims).sizes();
     let dx = call.read(0);
-    for (row, sums) in call.writes[0].f_mut()[..n * h * c].chunks_exact_mut(c).enumerate() {
+    let rows = call.writes[0].f_mut()[..n * h * c].par_chunks_exact_mut(c).with_min_len(TASK);
+    rows.zip(dx.par_chunks_exact(w * c)).for_each(|(sums, row)| {
         sums.fill(T::zero());
-        for pixel in dx[row * w * c..(row + 1) * w * c].chunks_exact(c) {
+        for pixel in row.chunks_exact(c) {
             sums.iter_mut().zip(pixel).for_each(|(s, &v)| *s += v);
         }
-    }
+    });
 }
 
 fn weights<T: Real>(call: &mut Call<T>) {
@@ -172,39 +188,62 @@ fn map<T: Real>(call: &mut Call<T>) {
     let d: GradCamDims = call.dims();
     let [n, h, w, c] = d.sizes();
     let (dx, x, alpha) = (call.read(0), call.read(1), call.read(2));
-    for (at, raw) in call.writes[0].f_mut()[..n * h * w].iter_mut().enumerate() {
-        let (g, a) = (&dx[at * c..(at + 1) * c], &x[at * c..(at + 1) * c]);
-        let shared = &alpha[at / (h * w) * c..][..c];
-        *raw = (0..c)
-            .map(|ch| match d.technique {
-                0 => shared[ch] * a[ch],
-                1 => g[ch] * a[ch],
-                _ => g[ch].max(T::zero()) * a[ch],
-            })
-            .sum();
+    let rows = call.writes[0].f_mut()[..n * h * w].par_chunks_exact_mut(w).with_min_len(TASK);
+    rows.enumerate().for_each(|(row, raw)| {
+        let shared = &alpha[row / h * c..][..c];
+        let pixels = x[row * w * c..].chunks_exact(c).zip(dx[row * w * c..].chunks_exact(c));
+        // The choice stands outside the loop over channels, which is then one straight dot product.
+        match d.technique {
+            0 => raw.iter_mut().zip(pixels).for_each(|(raw, (a, _))| *raw = dot(shared, a, |weight| weight)),
+            1 => raw.iter_mut().zip(pixels).for_each(|(raw, (a, g))| *raw = dot(g, a, |g| g)),
+            _ => raw.iter_mut().zip(pixels).for_each(|(raw, (a, g))| *raw = dot(g, a, |g| g.max(T::zero()))),
+        }
+    });
+}
+
+/// The sum of `of(g) a` over the channels, in four running sums: channels come in fours.
+fn dot<T: Real>(g: &[T], a: &[T], of: impl Fn(T) -> T) -> T {
+    let mut sums = [T::zero(); 4];
+    for (g, a) in g.chunks_exact(4).zip(a.chunks_exact(4)) {
+        for k in 0..4 {
+            sums[k] += of(g[k]) * a[k];
+        }
     }
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
+}
+
+/// The largest of `values`; a NaN is passed over, as by [`f32::max`].
+fn maximum<T: Real>(values: &[T]) -> T {
+    values.iter().copied().fold(T::neg_infinity(), T::max)
 }
 
 fn row_maximum<T: Real>(call: &mut Call<T>) {
     let [n, h, w, _] = GradCamDims::of(call.dims).sizes();
-    let raw = call.read(0);
-    for (m, row) in call.writes[0].f_mut()[..n * h].iter_mut().zip(raw.chunks_exact(w)) {
-        *m = row.iter().copied().fold(T::neg_infinity(), T::max);
-    }
+    let rows = call.read(0).par_chunks_exact(w).with_min_len(TASK);
+    call.writes[0].f_mut()[..n * h].par_iter_mut().zip(rows).for_each(|(m, row)| *m = maximum(row));
 }
 
 fn quotients<T: Real>(call: &Call<T>) -> Vec<T> {
     let [n, h, w, _] = GradCamDims::of(call.dims).sizes();
     let (raw, maxima) = (call.read(0), call.read(1));
-    (0..n * h * w)
-        .map(|at| {
-            let m = maxima[at / (h * w) * h..][..h].iter().copied().fold(T::neg_infinity(), T::max);
-            if m > T::zero() { raw[at].max(T::zero()) / m } else { T::zero() }
-        })
-        .collect()
+    let mut out = Vec::with_capacity(n * h * w);
+    for (raw, maxima) in raw[..n * h * w].chunks_exact(h * w).zip(maxima.chunks_exact(h)) {
+        let largest = maximum(maxima);
+        out.extend(raw.iter().map(|&v| quotient(v, largest)));
+    }
+    out
+}
+
+fn quotient<T: Real>(raw: T, largest: T) -> T {
+    if largest > T::zero() { raw.max(T::zero()) / largest } else { T::zero() }
 }
 
 fn normalise<T: Real>(call: &mut Call<T>) {
-    let values = quotients(call);
-    call.writes[0].f_mut()[..values.len()].copy_from_slice(&values);
+    let [n, h, w, _] = GradCamDims::of(call.dims).sizes();
+    let (raw, maxima) = (call.read(0), call.read(1));
+    let maps = call.writes[0].f_mut()[..n * h * w].par_chunks_exact_mut(h * w);
+    maps.zip(raw.par_chunks_exact(h * w)).zip(maxima.par_chunks_exact(h)).for_each(|((to, raw), maxima)| {
+        let largest = maximum(maxima);
+        to.iter_mut().zip(raw).for_each(|(to, &v)| *to = quotient(v, largest));
+    });
 }

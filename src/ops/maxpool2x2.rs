@@ -3,9 +3,9 @@
 //! `y = max of the window`; the gradient goes to the first maximum in row-major order, as TensorFlow routes it on every one of
 //! its CPU paths. `argmax` keeps that place, 0..=3, a byte per channel.
 
-use super::conv2d_relu_maxpool2x2::codes;
+use super::conv2d_relu_maxpool2x2::places;
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, no_loops, random_input};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -58,6 +58,7 @@ fn cost(d: &[u32]) -> Cost {
 pub const KERNELS: &[Kernel] = &[
     Kernel {
         key: "maxpool2x2.forward",
+        variant: None,
         formula: "y[n,py,px,c] = max of x[n, 2py..2py+2, 2px..2px+2, c]; argmax = the first maximum's place in row-major order",
         file: "maxpool2x2.wgsl",
         source: SOURCE,
@@ -67,6 +68,7 @@ pub const KERNELS: &[Kernel] = &[
         step: false,
         bindings: &[Binding::read("x", in_len), Binding::write("y", out_len), Binding::write("argmax", argmax_len).words()],
         grid: |d| grid(MaxPoolDims::of(d).out_len() / 4),
+        loops: no_loops,
         cost,
         twin: crate::twin!(forward),
         bound: Bound::Twin(|_| 0.0),
@@ -75,6 +77,7 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         key: "maxpool2x2.backward",
+        variant: None,
         formula: "dx[n,y,x,c] = dy of its window where argmax points at (y,x), else 0",
         file: "maxpool2x2.wgsl",
         source: SOURCE,
@@ -84,16 +87,21 @@ pub const KERNELS: &[Kernel] = &[
         step: false,
         bindings: &[Binding::read("dy", out_len), Binding::read("taken", argmax_len).words(), Binding::write("dx", in_len)],
         grid: |d| grid(MaxPoolDims::of(d).in_len() / 4),
+        loops: no_loops,
         cost,
         twin: crate::twin!(backward),
         bound: Bound::Twin(|_| 0.0),
         cases,
-        input: |d, name, seed| (name == "taken").then(|| codes(argmax_len(d), seed)),
+        input: |d, name, seed| (name == "taken").then(|| places(argmax_len(d), seed)),
     },
 ];
 
-/// Pools two rows of pixels of `c` channels into one row of windows and their codes.
-pub(super) fn pool_row<T: Real>(upper: &[T], lower: &[T], c: usize, y: &mut [T], argmax: &mut [u32]) {
+/// The code of a window that the relu has closed: no place of it has a gradient.
+pub(super) const DEAD: u32 = 4;
+
+/// Pools two rows of pixels of `c` channels into one row of windows and their codes. With `relu` a window without a positive
+/// value is dead: 0, code 4.
+pub(super) fn pool_row<T: Real>([upper, lower]: [&[T]; 2], c: usize, relu: bool, y: &mut [T], argmax: &mut [u32]) {
     let windows = upper.chunks_exact(2 * c).zip(lower.chunks_exact(2 * c));
     for ((y, argmax), (upper, lower)) in y.chunks_exact_mut(c).zip(argmax.chunks_exact_mut(c / 4)).zip(windows) {
         let ((a, b), (e, f)) = (upper.split_at(c), lower.split_at(c));
@@ -109,20 +117,20 @@ pub(super) fn pool_row<T: Real>(upper: &[T], lower: &[T], c: usize, y: &mut [T],
                     best = if later { v } else { best };
                     code = if later { place } else { code };
                 }
-                *y = best;
-                *word |= code << (8 * lane);
+                // A comparison instead of max(): relu(NaN) must stay NaN.
+                *y = if relu && best < T::zero() { T::zero() } else { best };
+                *word |= (if !relu || best > T::zero() { code } else { DEAD }) << (8 * lane);
             }
         }
     }
 }
 
-/// Writes `dx` (full size): the pooled gradient at the place that the codes name, zero elsewhere. With `alive`, a pooled
-/// activation, only where that is positive: the relu's gradient too.
+/// Writes `dx` (full size): the pooled gradient at the place that the codes name, zero elsewhere. Code 4 names no place.
 pub(super) fn route<T: Real>(
     [in_h, in_w]: [usize; 2],
     [pool_h, pool_w]: [usize; 2],
     c: usize,
-    [dy, alive]: [&[T]; 2],
+    dy: &[T],
     argmax: &[u32],
     dx: &mut [T],
 ) {
@@ -132,21 +140,20 @@ pub(super) fn route<T: Real>(
         dx[2 * pool_h * row..].fill(T::zero());
         for (py, rows) in dx.chunks_exact_mut(2 * row).take(pool_h).enumerate() {
             let start = (n * pool_h + py) * windows;
-            let pooled = dy[start..start + windows].chunks_exact(c).zip(alive[start..start + windows].chunks_exact(c));
+            let pooled = dy[start..start + windows].chunks_exact(c);
             let codes = argmax[start / 4..(start + windows) / 4].chunks_exact(c / 4);
             let (upper, lower) = rows.split_at_mut(row);
             upper[2 * windows..].fill(T::zero());
             lower[2 * windows..].fill(T::zero());
             let pixels = upper.chunks_exact_mut(2 * c).zip(lower.chunks_exact_mut(2 * c));
-            for (((upper, lower), (dy, alive)), codes) in pixels.zip(pooled).zip(codes) {
+            for (((upper, lower), dy), codes) in pixels.zip(pooled).zip(codes) {
                 let ((a, b), (e, f)) = (upper.split_at_mut(c), lower.split_at_mut(c));
                 // Four channels to a word of codes, and branch-free, so that the compiler makes vector code of it.
                 let out = a.chunks_exact_mut(4).zip(b.chunks_exact_mut(4)).zip(e.chunks_exact_mut(4)).zip(f.chunks_exact_mut(4));
-                let given = dy.chunks_exact(4).zip(alive.chunks_exact(4)).zip(codes);
-                for ((((a, b), e), f), ((dy, alive), word)) in out.zip(given) {
+                for ((((a, b), e), f), (dy, word)) in out.zip(dy.chunks_exact(4).zip(codes)) {
                     for lane in 0..4 {
-                        let place = word >> (8 * lane) & 3;
-                        let v = if alive[lane] > T::zero() { dy[lane] } else { T::zero() };
+                        let place = word >> (8 * lane) & 7;
+                        let v = dy[lane];
                         a[lane] = if place == 0 { v } else { T::zero() };
                         b[lane] = if place == 1 { v } else { T::zero() };
                         e[lane] = if place == 2 { v } else { T::zero() };
@@ -171,7 +178,7 @@ fn forward<T: Real>(call: &mut Call<T>) {
         .enumerate()
         .for_each(|(i, (y, argmax))| {
             let from = (i / pool_h * in_h + i % pool_h * 2) * row;
-            pool_row(&x[from..from + row], &x[from + row..from + 2 * row], c, y, argmax);
+            pool_row([&x[from..from + row], &x[from + row..from + 2 * row]], c, false, y, argmax);
         });
 }
 
@@ -179,8 +186,6 @@ fn backward<T: Real>(call: &mut Call<T>) {
     let d: MaxPoolDims = call.dims();
     let (dy, argmax) = (call.read(0), call.reads[1].u());
     let size = [d.in_h as usize, d.in_w as usize];
-    // Without a relu every place is alive.
-    let alive = vec![T::one(); d.out_len()];
     let dx = &mut call.writes[0].f_mut()[..d.in_len()];
-    route(size, size.map(|n| n / 2), d.c as usize, [dy, &alive], argmax, dx);
+    route(size, size.map(|n| n / 2), d.c as usize, dy, argmax, dx);
 }

@@ -2,23 +2,29 @@
 //! the op's [`Kernel`](crate::kernel::Kernel) entries. The twins take another way than the shaders (im2col and `gemm`, rayon
 //! over pictures), so that both are unlikely to be wrong in the same way.
 
+pub mod accumulate;
 pub mod adam;
 pub mod batch_mean;
 pub mod collect;
 pub mod conv2d;
 pub mod conv2d_relu_maxpool2x2;
 pub mod dense;
+mod direct;
 pub mod dropout;
 pub mod gather;
 mod gemm;
 pub mod gradcam;
+pub mod lanes8;
 pub mod maxpool2x2;
 pub mod peak;
 pub mod relu;
 pub mod resize;
 pub mod score;
 pub mod sigmoid_bce;
+mod simd;
 pub mod softmax_ce;
+mod sparse;
+mod winograd;
 
 pub use gather::RESCALE;
 

@@ -2,7 +2,7 @@
 //! peaks with them and divides by those.
 
 use super::gemm::{Mat, matmul};
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, Values, grid};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, Values, grid, no_loops, passes};
 use rayon::prelude::*;
 use std::time::Instant;
 
@@ -36,6 +36,7 @@ fn cases(cases: &[[u32; 2]]) -> Vec<Vec<u32>> {
 pub const KERNELS: &[Kernel] = &[
     Kernel {
         key: "peak.flops",
+        variant: None,
         formula: "y[i] = sum of 12 chains k, each 4 rounds times a = a line[0] + line[1], from a = x[i] + k",
         file: "peak.wgsl",
         source: SOURCE,
@@ -45,6 +46,7 @@ pub const KERNELS: &[Kernel] = &[
         step: false,
         bindings: &[Binding::read("x", len), Binding::read("line", |_| 2), Binding::write("y", len)],
         grid: |d| grid(len(d)),
+        loops: |d| passes(&[PeakDims::of(d).rounds as usize]),
         cost: |d| Cost { flops: 2.0 * (CHAINS * links(d)) as f64 * len(d) as f64, bytes: 8.0 * len(d) as f64 },
         twin: crate::twin!(flops),
         // The start's, two per link where the adapter has no fused multiply-add, and the sum of the chains.
@@ -55,6 +57,7 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         key: "peak.copy",
+        variant: None,
         formula: "copied[i] = source[i]",
         file: "peak.wgsl",
         source: SOURCE,
@@ -64,6 +67,7 @@ pub const KERNELS: &[Kernel] = &[
         step: false,
         bindings: &[Binding::read("source", len), Binding::write("copied", len)],
         grid: |d| grid(len(d) / 4),
+        loops: no_loops,
         cost: |d| Cost { flops: 0.0, bytes: 8.0 * len(d) as f64 },
         twin: crate::twin!(copy),
         bound: Bound::Twin(|_| 0.0),

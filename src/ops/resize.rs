@@ -4,7 +4,8 @@
 //! TensorFlow computes them.
 
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, no_loops, random_input};
+use rayon::prelude::*;
 
 crate::dims! {
     /// Sizes of one resize.
@@ -53,6 +54,7 @@ fn y_len(d: &[u32]) -> usize {
 /// The op's kernel.
 pub const KERNELS: &[Kernel] = &[Kernel {
     key: "resize.bilinear",
+    variant: None,
     formula: "u = (out + 0.5) scale - 0.5; y = the linear blend of x at floor(u) and ceil(u), clamped, in both directions",
     file: "resize.wgsl",
     source: include_str!("../../shaders/resize.wgsl"),
@@ -62,6 +64,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     step: false,
     bindings: &[Binding::read("x", x_len), Binding::write("y", y_len)],
     grid: |d| grid(y_len(d)),
+    loops: no_loops,
     cost: |d| Cost { flops: 14.0 * y_len(d) as f64, bytes: 4.0 * (x_len(d) + y_len(d)) as f64 },
     twin: crate::twin!(bilinear),
     bound: Bound::Own(bound),
@@ -102,13 +105,20 @@ fn bilinear<T: Real>(call: &mut Call<T>) {
     let (in_h, in_w, out_h, out_w) = (d.in_h as usize, d.in_w as usize, d.out_h as usize, d.out_w as usize);
     let n = y_len(call.dims);
     let x = call.read(0);
-    for (at, y) in call.writes[0].f_mut()[..n].iter_mut().enumerate() {
-        let (y0, y1, ty) = source(at / out_w % out_h, in_h, f32::from_bits(d.scale_y_bits));
-        let (x0, x1, tx) = source(at % out_w, in_w, f32::from_bits(d.scale_x_bits));
-        let map = &x[at / (out_h * out_w) * in_h * in_w..];
-        let [a, b, c, e] = [(y0, x0), (y0, x1), (y1, x0), (y1, x1)].map(|(i, j)| map[i * in_w + j]);
-        let (tx, ty) = (T::of(tx.into()), T::of(ty.into()));
-        let (upper, lower) = (a + (b - a) * tx, c + (e - c) * tx);
-        *y = upper + (lower - upper) * ty;
-    }
+    let sources = |outputs: usize, size, bits| -> Vec<(usize, usize, T)> {
+        let scale = f32::from_bits(bits);
+        (0..outputs).map(|i| source(i, size, scale)).map(|(low, high, t)| (low, high, T::of(t.into()))).collect()
+    };
+    // The same for every map of the batch.
+    let (rows, columns) = (sources(out_h, in_h, d.scale_y_bits), sources(out_w, in_w, d.scale_x_bits));
+    let maps = call.writes[0].f_mut()[..n].par_chunks_exact_mut(out_h * out_w);
+    maps.zip(x.par_chunks_exact(in_h * in_w)).for_each(|(y, map)| {
+        for (y, &(y0, y1, ty)) in y.chunks_exact_mut(out_w).zip(&rows) {
+            let (above, below) = (&map[y0 * in_w..][..in_w], &map[y1 * in_w..][..in_w]);
+            for (y, &(x0, x1, tx)) in y.iter_mut().zip(&columns) {
+                let (upper, lower) = (above[x0] + (above[x1] - above[x0]) * tx, below[x0] + (below[x1] - below[x0]) * tx);
+                *y = upper + (lower - upper) * ty;
+            }
+        }
+    });
 }

@@ -4,7 +4,7 @@
 
 use super::product;
 use super::softmax_ce::argmax;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, Values, grid};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, Values, grid, passes};
 use crate::rng;
 
 crate::dims! {
@@ -32,6 +32,7 @@ fn rows(d: &[u32]) -> usize {
 /// The op's kernel.
 pub const KERNELS: &[Kernel] = &[Kernel {
     key: "score.backward",
+    variant: None,
     formula: "sigmoid: +1 or -1 for the logit's side, p(1-p) for the output; softmax: onehot(c), or p_c (onehot(c) - p) for the output",
     file: "score.wgsl",
     source: include_str!("../../shaders/score.wgsl"),
@@ -41,6 +42,10 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     step: false,
     bindings: &[Binding::read("logits", rows), Binding::read("probs", rows), Binding::write("dlogits", rows)],
     grid: |d| grid(ScoreDims::of(d).batch as usize),
+    loops: |d| {
+        let d = ScoreDims::of(d);
+        passes(&[d.classes as usize - 1]) + passes(&[d.stride as usize])
+    },
     cost: |d| Cost { flops: 4.0 * rows(d) as f64, bytes: 12.0 * rows(d) as f64 },
     twin: crate::twin!(backward),
     // At most 1 in size, a difference and a product.

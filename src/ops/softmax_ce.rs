@@ -1,11 +1,11 @@
 //! The softmax head with categorical cross-entropy from the logits: `shaders/softmax_ce.wgsl`.
 //!
 //! Stable: the row's maximum m is subtracted. `loss = log(sum_j exp(z_j - m)) - (z_t - m)`, `dloss/dz = (softmax(z) -
-//! onehot(t)) / batch`, a hit is `argmax z == t` (first maximum). Matches Keras's fused `categorical_crossentropy`.
+//! onehot(t)) / whole` (the pictures of the whole batch), a hit is `argmax z == t` (first maximum). Matches Keras's fused `categorical_crossentropy`.
 
 use super::product;
 use super::sigmoid_bce::LOG1P_WGSL;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid, passes};
 use crate::rng;
 
 crate::dims! {
@@ -21,6 +21,10 @@ crate::dims! {
         pictures,
         /// Pictures in `labels`.
         images,
+        /// Where in the step's batch these rows begin: 0 but in a micro-batch.
+        offset,
+        /// Pictures in the step's batch, over which the loss is a mean.
+        whole,
     }
 }
 
@@ -30,6 +34,10 @@ fn rows(d: &[u32]) -> usize {
 }
 fn batch(d: &[u32]) -> usize {
     SoftmaxDims::of(d).batch as usize
+}
+fn places(d: &[u32]) -> usize {
+    let d = SoftmaxDims::of(d);
+    d.offset as usize + d.batch as usize
 }
 
 /// Index of the first maximum.
@@ -48,7 +56,8 @@ pub fn softmax<T: Real>(row: &[T]) -> Vec<T> {
 /// The op's kernel.
 pub const KERNELS: &[Kernel] = &[Kernel {
     key: "softmax_ce.forward",
-    formula: "loss = log(sum_j exp(z_j - m)) - (z_t - m), m = max z; p = softmax(z); dlogits = (p - onehot(t)) / batch; correct = (argmax z == t)",
+    variant: None,
+    formula: "loss = log(sum_j exp(z_j - m)) - (z_t - m), m = max z; p = softmax(z); dlogits = (p - onehot(t)) / whole; correct = (argmax z == t)",
     file: "softmax_ce.wgsl",
     source: include_str!("../../shaders/softmax_ce.wgsl"),
     shared: &[INDEX_WGSL, STEP_WGSL, LOG1P_WGSL],
@@ -60,18 +69,30 @@ pub const KERNELS: &[Kernel] = &[Kernel {
         Binding::read("order", |d| SoftmaxDims::of(d).pictures as usize).words(),
         Binding::read("labels", |d| SoftmaxDims::of(d).images as usize).words(),
         Binding::write("probs", rows),
-        Binding::write("loss", batch),
-        Binding::write("correct", batch),
+        Binding::write("loss", places).updated(),
+        Binding::write("correct", places).updated(),
         Binding::write("dlogits", rows),
     ],
     grid: |d| grid(batch(d)),
+    loops: |d| {
+        let d = SoftmaxDims::of(d);
+        passes(&[d.classes as usize - 1]) + passes(&[d.classes as usize]) + passes(&[d.stride as usize])
+    },
     cost: |d| Cost { flops: 30.0 * rows(d) as f64, bytes: 12.0 * rows(d) as f64 },
     twin: crate::twin!(forward),
     bound: Bound::Own(bound),
     cases: || {
-        [[1, 2, 4, 3, 3], [7, 3, 4, 12, 15], [65, 6, 8, 80, 70], [3, 4, 4, 9, 9]]
-            .map(|[batch, classes, stride, pictures, images]| SoftmaxDims { batch, classes, stride, pictures, images }.words())
-            .to_vec()
+        [
+            [1, 2, 4, 3, 3, 0, 1],
+            [7, 3, 4, 12, 15, 0, 7],
+            [65, 6, 8, 80, 70, 0, 65],
+            [3, 4, 4, 9, 9, 0, 3],
+            [5, 3, 4, 30, 33, 8, 16],
+        ]
+        .map(|[batch, classes, stride, pictures, images, offset, whole]| {
+            SoftmaxDims { batch, classes, stride, pictures, images, offset, whole }.words()
+        })
+        .to_vec()
     },
     input: |d, name, seed| {
         let s = SoftmaxDims::of(d);
@@ -95,7 +116,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: SoftmaxDims = call.dims();
     let (logits, order, labels) = (call.read(0), call.reads[1].u(), call.reads[2].u());
-    let first = call.step.first as usize;
+    let (first, offset) = ((call.step.first + d.offset) as usize, d.offset as usize);
     let (stride, classes) = (d.stride as usize, d.classes as usize);
     let [probs, loss, correct, dlogits] = call.writes else { panic!("softmax_ce.forward writes four buffers") };
     for b in 0..d.batch as usize {
@@ -103,13 +124,13 @@ fn forward<T: Real>(call: &mut Call<T>) {
         let label = labels[order[(first + b).min(d.pictures as usize - 1)] as usize] as usize;
         let top = argmax(row);
         let rest: T = row.iter().enumerate().filter(|(j, _)| *j != top).map(|(_, &z)| (z - row[top]).exp()).sum();
-        loss.f_mut()[b] = rest.ln_1p() + (row[top] - row[label]);
-        correct.f_mut()[b] = if top == label { T::one() } else { T::zero() };
+        loss.f_mut()[offset + b] = rest.ln_1p() + (row[top] - row[label]);
+        correct.f_mut()[offset + b] = if top == label { T::one() } else { T::zero() };
         let p = softmax(row);
         for j in 0..stride {
             let (value, hot) = (p.get(j).copied().unwrap_or_default(), if j == label { T::one() } else { T::zero() });
             probs.f_mut()[b * stride + j] = value;
-            dlogits.f_mut()[b * stride + j] = (value - hot) / T::of(f64::from(d.batch));
+            dlogits.f_mut()[b * stride + j] = (value - hot) / T::of(f64::from(d.whole));
         }
     }
 }
@@ -120,10 +141,12 @@ fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
     let (logits, order, labels) = (call.read(0), call.reads[1].u(), call.reads[2].u());
     let (stride, classes) = (d.stride as usize, d.classes as usize);
     let ulp = 2f64.powi(-23);
-    let mut bounds = vec![vec![0.0; rows(call.dims)], vec![], vec![0.0; batch(call.dims)], vec![0.0; rows(call.dims)]];
+    // What stands before the offset is left as it is.
+    let before = vec![0.0; d.offset as usize];
+    let mut bounds = vec![vec![0.0; rows(call.dims)], before, vec![0.0; places(call.dims)], vec![0.0; rows(call.dims)]];
     for b in 0..d.batch as usize {
         let row = &logits[b * stride..][..classes];
-        let label = labels[order[(call.step.first as usize + b).min(d.pictures as usize - 1)] as usize] as usize;
+        let label = labels[order[((call.step.first + d.offset) as usize + b).min(d.pictures as usize - 1)] as usize] as usize;
         let top = row[argmax(row)];
         let range = row.iter().fold(0.0f64, |r, &z| r.max(top - z));
         let rest: f64 = row.iter().map(|&z| (z - top).exp()).sum::<f64>() - 1.0;
@@ -133,7 +156,7 @@ fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
         bounds[1].push(log + ulp * (exp_ulps * rest.min(1.0) + 4.0 * loss));
         for (j, p) in softmax(row).into_iter().enumerate() {
             bounds[0][b * stride + j] = ulp * (exp_ulps + 4.0) * p + f64::from(f32::MIN_POSITIVE);
-            bounds[3][b * stride + j] = (ulp * ((exp_ulps + 4.0) * p + 1.0) + f64::from(f32::MIN_POSITIVE)) / f64::from(d.batch);
+            bounds[3][b * stride + j] = (ulp * ((exp_ulps + 4.0) * p + 1.0) + f64::from(f32::MIN_POSITIVE)) / f64::from(d.whole);
         }
     }
     bounds

@@ -1,6 +1,6 @@
 //! Which adapters there are, and which device to take.
 
-use super::gpu::Adapter;
+use super::gpu::{Adapter, Floor};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use std::str::FromStr;
@@ -81,7 +81,8 @@ fn rank(facts: &AdapterFacts) -> usize {
     ["DiscreteGpu", "IntegratedGpu", "VirtualGpu", "Other"].iter().position(|k| *k == facts.kind).unwrap_or(4)
 }
 
-/// Takes the device that the user asked for; an error names what there is.
+/// Takes the device that the user asked for; an error names what there is. `WGRADCAM_LIMITS=default|downlevel` holds an adapter
+/// to that [`Floor`], to try it.
 pub fn choose(choice: &DeviceChoice) -> Result<Choice> {
     if *choice == DeviceChoice::Cpu {
         return Ok(Choice { adapter: None, why: "the CPU path, as asked".into() });
@@ -116,7 +117,10 @@ pub fn choose(choice: &DeviceChoice) -> Result<Choice> {
             DeviceChoice::Cpu => unreachable!("taken above"),
         };
     };
-    let adapter = all.swap_remove(found);
+    let mut adapter = all.swap_remove(found);
+    if let Some(floor) = Floor::from_env()? {
+        adapter = adapter.within(floor);
+    }
     let name = adapter.facts().name.clone();
     if *choice == DeviceChoice::Auto && adapter.facts().software {
         // Measured in benches/results/: on the same cores the CPU path is several times faster than the shaders.

@@ -1,16 +1,60 @@
-//! The GPU player: the registry's WGSL through wgpu, many steps in one submit, nothing read back in between.
+//! The GPU player: the registry's WGSL through wgpu, many steps in one submission where they are fast, nothing read back
+//! in between.
 
-use super::{AdapterFacts, Player, Timing};
-use crate::kernel::{Access, Kernel, Step, StepUniform};
+use super::pace::Pace;
+use super::{AdapterFacts, OutOfMemory, Player, Timing};
+use crate::fault;
+use crate::kernel::{Access, Kernel, MAX_ITERATIONS, Needs, Step, StepUniform};
 use crate::plan::{PlanId, Program};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// What the least adapter offers: to try the program on a better one as if it were that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Floor {
+    /// WebGPU's default limits: 128 MiB per binding, 256 MiB per buffer, 8 storage buffers, 16 KiB of workgroup memory, 256
+    /// invocations, 65,535 workgroups per dimension, and no optional feature.
+    Default,
+    /// `wgpu::Limits::downlevel_defaults()`: less again in what this program does not use, 32 bytes less workgroup memory, and 8
+    /// storage buffers where it has 4, because the two losses bind 7.
+    Downlevel,
+}
+
+impl Floor {
+    /// The value of `WGRADCAM_LIMITS`, if it is set.
+    ///
+    /// # Errors
+    /// It is neither `default` nor `downlevel`.
+    pub fn from_env() -> Result<Option<Self>> {
+        match std::env::var("WGRADCAM_LIMITS") {
+            Err(_) => Ok(None),
+            Ok(v) if v.is_empty() => Ok(None),
+            Ok(v) if v == "default" => Ok(Some(Self::Default)),
+            Ok(v) if v == "downlevel" => Ok(Some(Self::Downlevel)),
+            Ok(v) => bail!("WGRADCAM_LIMITS={v}: it may be default or downlevel"),
+        }
+    }
+
+    fn limits(self) -> wgpu::Limits {
+        let webgpu = wgpu::Limits::default();
+        match self {
+            Self::Default => webgpu,
+            Self::Downlevel => wgpu::Limits {
+                max_storage_buffers_per_shader_stage: webgpu.max_storage_buffers_per_shader_stage,
+                ..wgpu::Limits::downlevel_defaults()
+            },
+        }
+    }
+}
 
 /// One adapter of this machine.
 pub struct Adapter {
     inner: wgpu::Adapter,
     facts: AdapterFacts,
+    floor: Option<Floor>,
 }
 
 impl Adapter {
@@ -22,7 +66,7 @@ impl Adapter {
         descriptor.flags = wgpu::InstanceFlags::empty().with_env();
         let instance = wgpu::Instance::new(descriptor);
         let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
-        found.into_iter().enumerate().map(|(index, inner)| Self { facts: facts(index, &inner), inner }).collect()
+        found.into_iter().enumerate().map(|(index, inner)| Self { facts: facts(index, &inner), inner, floor: None }).collect()
     }
 
     /// What matters about it.
@@ -30,11 +74,50 @@ impl Adapter {
         &self.facts
     }
 
+    /// Whether a workgroup of 8 is one subgroup, always, and 64-bit integers are there.
+    pub(super) fn has_eight_lanes(&self) -> bool {
+        self.floor.is_none() && self.facts.subgroup == [8, 8] && self.inner.features().contains(EIGHT_LANES)
+    }
+
+    /// The adapter with no more than the floor's limits and no optional feature.
+    pub fn within(mut self, floor: Floor) -> Self {
+        let limits = floor.limits();
+        let f = &mut self.facts;
+        f.max_storage_binding = f.max_storage_binding.min(limits.max_storage_buffer_binding_size);
+        f.max_buffer = f.max_buffer.min(limits.max_buffer_size);
+        f.workgroup_memory = f.workgroup_memory.min(limits.max_compute_workgroup_storage_size);
+        f.workgroup_invocations = f.workgroup_invocations.min(limits.max_compute_invocations_per_workgroup);
+        f.features.clear();
+        self.floor = Some(floor);
+        self
+    }
+
+    /// What its devices are asked for: WebGPU's defaults as far as it has them, and buffers as large as it has them.
+    fn request(&self) -> (wgpu::Limits, wgpu::Features) {
+        let limits = self.inner.limits();
+        match self.floor {
+            Some(floor) => (floor.limits(), wgpu::Features::empty()),
+            None => {
+                let required = wgpu::Limits {
+                    max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+                    max_buffer_size: limits.max_buffer_size,
+                    // An adapter without some limit for drawing can compute all the same.
+                    ..wgpu::Limits::default().or_worse_values_from(&limits)
+                };
+                // For the profile alone; a run without it loses nothing.
+                (required, self.inner.features() & wgpu::Features::TIMESTAMP_QUERY)
+            }
+        }
+    }
+
     /// Largest tensor in bytes that a kernel can bind.
     pub fn max_tensor_bytes(&self) -> u64 {
         self.facts.max_storage_binding.min(self.facts.max_buffer)
     }
 }
+
+/// What [`Needs::EightLanes`] asks for.
+const EIGHT_LANES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_INT64);
 
 fn facts(index: usize, adapter: &wgpu::Adapter) -> AdapterFacts {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
@@ -97,6 +180,7 @@ pub struct GpuPlayer {
     buffers: Vec<wgpu::Buffer>,
     steps: wgpu::Buffer,
     pub(super) plans: Vec<Vec<Prepared>>,
+    paces: Vec<Pace>,
     fault: Arc<Mutex<Option<String>>>,
 }
 
@@ -110,50 +194,65 @@ impl GpuPlayer {
         let max_tensor_bytes = adapter.max_tensor_bytes();
         for tensor in &program.tensors {
             let bytes = 4 * tensor.len as u64;
+            if bytes > max_tensor_bytes {
+                bail!(OutOfMemory(format!(
+                    "{} needs {bytes} bytes and {name} binds at most {max_tensor_bytes}: take a smaller --batch-size, or for a \
+                     layer's own weights fewer --filters or --dense units",
+                    tensor.name
+                )));
+            }
+        }
+        for call in program.plans.iter().flat_map(|plan| &plan.dispatches) {
+            let passes = (call.kernel.loops)(&call.dims);
             ensure!(
-                bytes <= max_tensor_bytes,
-                "{} needs {bytes} bytes and {name} binds at most {max_tensor_bytes}: take a smaller --batch-size",
-                tensor.name
+                passes <= MAX_ITERATIONS,
+                "{} would pass its loops {passes} times and some drivers stop at {MAX_ITERATIONS} without a word: take a smaller \
+                 --batch-size or --size, or fewer --filters or --dense units",
+                call.label
             );
         }
-        let limits = adapter.inner.limits();
-        // WebGPU's defaults, but for the sizes of buffers.
-        let required_limits = wgpu::Limits {
-            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
-            max_buffer_size: limits.max_buffer_size,
-            ..wgpu::Limits::default()
-        };
+        let (required_limits, mut required_features) = adapter.request();
+        let mut kernels = program.plans.iter().flat_map(|plan| &plan.dispatches).map(|d| d.kernel);
+        if kernels.any(|k| k.variant.as_ref().is_some_and(|v| v.needs == Needs::EightLanes)) {
+            required_features |= EIGHT_LANES;
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgradcam"),
             required_limits,
-            // For the profile alone; a run without it loses nothing.
-            required_features: adapter.inner.features() & wgpu::Features::TIMESTAMP_QUERY,
+            required_features,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapter.inner.request_device(&descriptor))
             .with_context(|| format!("{name} gave no device; try another --device"))?;
         let fault = Arc::new(Mutex::new(None));
-        let note = |fault: &Arc<Mutex<Option<String>>>| {
-            let fault = Arc::clone(fault);
-            move |text: String| {
-                // The first fault is the cause; what follows it is noise.
-                if let Ok(mut slot) = fault.lock() {
-                    slot.get_or_insert(text);
-                }
+        let (uncaptured, lost) = (Arc::clone(&fault), Arc::clone(&fault));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            // The first fault is the cause; what follows it is noise.
+            if let Ok(mut slot) = uncaptured.lock() {
+                slot.get_or_insert(error.to_string());
             }
-        };
-        let uncaptured = note(&fault);
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured(error.to_string())));
-        let lost = note(&fault);
+        }));
         device.set_device_lost_callback(move |reason, text| {
-            // Our own drop of the device is no fault.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                lost(format!("the device was lost ({reason:?}): {text}"));
+            // A loss is the cause of whatever was reported before it. That of our own drop finds nobody who looks.
+            if let Ok(mut slot) = lost.lock() {
+                *slot = Some(format!(
+                    "the device was lost ({reason:?}): {text}; if the driver ended a kernel that took too long, a smaller \
+                     --batch-size makes it shorter"
+                ));
             }
         });
-        let mut player =
-            Self { name, steps: step_buffer(&device), device, queue, buffers: Vec::new(), plans: Vec::new(), program, fault };
+        let mut player = Self {
+            name,
+            steps: step_buffer(&device),
+            device,
+            queue,
+            buffers: Vec::new(),
+            plans: Vec::new(),
+            paces: Vec::new(),
+            program,
+            fault,
+        };
         player.prepare()?;
         Ok(player)
     }
@@ -176,15 +275,17 @@ impl GpuPlayer {
                 })
             })
             .collect();
-        if let Some(error) = pollster::block_on(memory.pop()) {
-            bail!(
+        let refused = pollster::block_on(memory.pop()).map(|error| error.to_string());
+        let refused = refused.or_else(|| fault::no_memory(self.program.bytes()).then(|| "on demand".to_owned()));
+        if let Some(error) = refused {
+            bail!(OutOfMemory(format!(
                 "{} has no memory for the {} MiB that this run needs: take a smaller --batch-size ({error})",
                 self.name,
                 self.program.bytes() >> 20
-            );
+            )));
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let mut pipelines: HashMap<&'static str, (wgpu::BindGroupLayout, wgpu::ComputePipeline)> = HashMap::new();
+        let mut pipelines: HashMap<_, (wgpu::BindGroupLayout, wgpu::ComputePipeline)> = HashMap::new();
         let plans = self
             .program
             .plans
@@ -193,7 +294,9 @@ impl GpuPlayer {
                 plan.dispatches
                     .iter()
                     .map(|d| {
-                        let (layout, pipeline) = pipelines.entry(d.kernel.key).or_insert_with(|| compile(&self.device, d.kernel));
+                        let (layout, pipeline) = pipelines
+                            .entry((d.kernel.key, d.kernel.constants(&d.dims)))
+                            .or_insert_with(|| compile(&self.device, d.kernel, &d.dims));
                         let dims = uniform(&self.device, &self.queue, &d.label, bytemuck::cast_slice(&d.dims));
                         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: dims.as_entire_binding() }];
                         if d.kernel.step {
@@ -226,6 +329,7 @@ impl GpuPlayer {
             })
             .collect();
         self.plans = plans;
+        self.paces = self.plans.iter().map(|calls| Pace::new(calls.len())).collect();
         match pollster::block_on(scope.pop()) {
             Some(error) => {
                 Err(anyhow!("{error}")).with_context(|| format!("{} refused a kernel; `wgradcam verify` tells which", self.name))
@@ -255,6 +359,19 @@ impl GpuPlayer {
             to[..size_of::<StepUniform>()].copy_from_slice(bytemuck::bytes_of(&StepUniform::from(step)));
         }
         self.queue.write_buffer(&self.steps, 0, &words);
+    }
+
+    /// Plays these calls of a plan, its dispatches repeated for each step that was written, in one submission.
+    fn submit(&self, plan: PlanId, calls: Range<usize>) -> Result<()> {
+        let dispatches = &self.plans[plan.0];
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("steps") });
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("steps"), timestamp_writes: None });
+        for i in calls {
+            dispatches[i % dispatches.len()].encode(&mut pass, (i / dispatches.len()) as u32);
+        }
+        drop(pass);
+        self.queue.submit([encoder.finish()]);
+        self.wait()
     }
 
     fn buffer(&self, tensor: &str, values: usize) -> Result<&wgpu::Buffer> {
@@ -325,18 +442,19 @@ impl Player for GpuPlayer {
 
     fn play(&mut self, plan: PlanId, steps: &[Step]) -> Result<()> {
         for steps in steps.chunks(MAX_STEPS) {
-            self.write_steps(steps);
-            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("steps") });
-            let mut pass =
-                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("steps"), timestamp_writes: None });
-            for i in 0..steps.len() as u32 {
-                for call in &self.plans[plan.0] {
-                    call.encode(&mut pass, i);
-                }
+            if fault::due("lost") {
+                self.device.destroy();
             }
-            drop(pass);
-            self.queue.submit([encoder.finish()]);
-            self.wait()?;
+            self.write_steps(steps);
+            let calls = steps.len() * self.plans[plan.0].len();
+            let mut at = 0;
+            while at < calls {
+                let end = self.paces[plan.0].end(at, calls);
+                let start = Instant::now();
+                self.submit(plan, at..end)?;
+                self.paces[plan.0].took(at, end, start.elapsed().as_secs_f64());
+                at = end;
+            }
         }
         Ok(())
     }
@@ -371,7 +489,7 @@ fn uniform(device: &wgpu::Device, queue: &wgpu::Queue, label: &str, bytes: &[u8]
 }
 
 /// The layout that the registry states and the pipeline over it.
-fn compile(device: &wgpu::Device, kernel: &Kernel) -> (wgpu::BindGroupLayout, wgpu::ComputePipeline) {
+fn compile(device: &wgpu::Device, kernel: &Kernel, dims: &[u32]) -> (wgpu::BindGroupLayout, wgpu::ComputePipeline) {
     let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -388,7 +506,7 @@ fn compile(device: &wgpu::Device, kernel: &Kernel) -> (wgpu::BindGroupLayout, wg
     }
     let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.key), entries: &entries });
     let descriptor =
-        wgpu::ShaderModuleDescriptor { label: Some(kernel.file), source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()) };
+        wgpu::ShaderModuleDescriptor { label: Some(kernel.file), source: wgpu::ShaderSource::Wgsl(kernel.wgsl(dims).into()) };
     // SAFETY: wgpu asks for it because the module is compiled without injected bounds and loop checks, which cost up to five
     // times a kernel's time. The source is this crate's own registry: every index is clamped or guarded by the dims, every loop
     // ends, no divisor is zero, and `tests/kernels.rs` runs each kernel with sentinels behind every buffer.

@@ -3,16 +3,30 @@
 mod adapters;
 mod cpu;
 mod gpu;
+mod pace;
 mod profile;
+mod techniques;
 
 pub use adapters::{AdapterFacts, Choice, DeviceChoice, adapters, choose};
 pub use cpu::CpuPlayer;
-pub use gpu::{Adapter, GpuPlayer};
+pub use gpu::{Adapter, Floor, GpuPlayer};
 pub use profile::{Clock, Peaks, Span, Timing, peaks};
 
 use crate::kernel::Step;
 use crate::plan::{PlanId, Program};
 use anyhow::Result;
+
+/// There is no memory for a program: a smaller batch, or a batch in parts, may fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfMemory(pub String);
+
+impl std::fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OutOfMemory {}
 
 /// Plays plans over the program's tensors.
 pub trait Player {

@@ -1,18 +1,17 @@
 //! Weights on the disk: safetensors under Keras's names and layouts, with what is needed to use them in the metadata.
 
+use super::sealed;
 use crate::data::Reader;
-use crate::files::write_whole;
-use crate::model::{Model, ModelSettings};
+use crate::files::read_whole;
+use crate::model::{Model, ModelSettings, Param};
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::path::Path;
 
-/// The metadata key; one key only, so that the file's bytes do not depend on a hash map's order.
-const KEY: &str = "wgradcam";
-/// The version of what stands under it.
-const FORMAT: u32 = 1;
+/// The version of what a file says about itself: 2 has a checksum, and `last.safetensors` has the state of the training. Both are
+/// read.
+const FORMAT: u32 = 2;
 
 /// What a weights file says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,16 +65,22 @@ impl Weights {
 
 /// Writes weights whole.
 pub fn save(path: &Path, weights: &Weights) -> Result<()> {
-    let params = weights.model.params();
-    let views = params.iter().zip(&weights.values).map(|(p, values)| {
-        let view = TensorView::new(Dtype::F32, p.shape.clone(), bytemuck::cast_slice(values));
-        view.map(|view| (p.name.as_str(), view)).with_context(|| format!("{} does not fit its shape", p.name))
-    });
-    let views = views.collect::<Result<Vec<_>>>()?;
     let card = serde_json::to_string(&weights.card).context("the checkpoint's metadata")?;
-    let bytes = safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), card)]))).context("the checkpoint")?;
-    write_whole(path, &bytes)
+    sealed::write(path, &card, views(&weights.model.params(), &weights.values, "")?)
 }
+
+/// The values as tensors called by their parameters' names and a suffix.
+pub(super) fn views<'a>(params: &[Param], values: &'a [Vec<f32>], suffix: &str) -> Result<Vec<(String, TensorView<'a>)>> {
+    let view = |(p, values): (&Param, &'a Vec<f32>)| {
+        let name = format!("{}{suffix}", p.name);
+        let view = TensorView::new(Dtype::F32, p.shape.clone(), bytemuck::cast_slice(values));
+        view.with_context(|| format!("{name} does not fit its shape")).map(|view| (name, view))
+    };
+    params.iter().zip(values).map(view).collect()
+}
+
+/// Largest file of weights: a training's state of 2^32 parameters.
+const MAX_BYTES: u64 = 48 << 30;
 
 /// Reads weights. A file without our metadata needs the network and its class names from the caller, who may also give them
 /// for a file that has it: then they must agree.
@@ -83,14 +88,30 @@ pub fn save(path: &Path, weights: &Weights) -> Result<()> {
 /// # Errors
 /// Names the file and the tensor that is missing, of another shape or of another type, and what to do.
 pub fn load(path: &Path, given: Option<(&ModelSettings, &[String])>) -> Result<Weights> {
+    let bytes = read_whole(path, MAX_BYTES).with_context(|| format!("cannot read the weights {}", path.display()))?;
+    parse(path, &bytes, given).map_err(|error| match whole_neighbour(path) {
+        Some(other) => error.context(format!("{other} is whole, but")),
+        None => error,
+    })
+}
+
+/// The other weights of the run folder, for the user whose file is damaged.
+fn whole_neighbour(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let other = match name {
+        "best.safetensors" => path.with_file_name("last.safetensors"),
+        "last.safetensors" => path.with_file_name("best.safetensors"),
+        _ => return None,
+    };
+    let found = parse(&other, &std::fs::read(&other).ok()?, None).ok()?;
+    Some(format!("{} (epoch {})", other.display(), found.card.epoch))
+}
+
+fn parse(path: &Path, bytes: &[u8], given: Option<(&ModelSettings, &[String])>) -> Result<Weights> {
     let shown = path.display();
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read the weights {shown}"))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes)
-        .with_context(|| format!("{shown} is no whole safetensors file: it is damaged, cut short or of another format"))?;
-    let tensors = SafeTensors::deserialize(&bytes).with_context(|| format!("{shown} is damaged"))?;
-    let stated = header.metadata().as_ref().and_then(|m| m.get(KEY));
+    let (tensors, stated) = sealed::open(bytes, &shown.to_string())?;
     let card = match stated {
-        Some(text) => Some(read_card(text).with_context(|| format!("{shown} has metadata that wgradcam cannot use"))?),
+        Some(text) => Some(read_card(&text).with_context(|| format!("{shown} has metadata that wgradcam cannot use"))?),
         None => None,
     };
     let card = match (card, given) {
@@ -116,35 +137,46 @@ pub fn load(path: &Path, given: Option<(&ModelSettings, &[String])>) -> Result<W
         ),
     };
     let model = Model::new(&card.model, card.classes.len()).with_context(|| format!("the network of {shown}"))?;
+    let values = values(&tensors, &model.params(), "").with_context(|| shown.to_string())?;
+    for (p, values) in model.params().iter().zip(&values) {
+        ensure!(values.iter().all(|v| v.is_finite()), "{shown}: {} holds NaN or infinity", p.name);
+    }
+    Ok(Weights { card, model, values })
+}
+
+/// The tensors called by the parameters' names and a suffix.
+pub(super) fn values(tensors: &SafeTensors, params: &[Param], suffix: &str) -> Result<Vec<Vec<f32>>> {
     let mut values = Vec::new();
-    for p in model.params() {
-        let names = || tensors.names().join(", ");
-        let Ok(tensor) = tensors.tensor(&p.name) else {
-            bail!("{shown} has no tensor {} for this network; it has: {}", p.name, names())
+    for p in params {
+        let name = format!("{}{suffix}", p.name);
+        let Ok(tensor) = tensors.tensor(&name) else {
+            bail!("no tensor {name} for this network; it has: {}", tensors.names().join(", "))
         };
         ensure!(
             tensor.shape() == p.shape,
-            "{shown}: {} has the shape {:?} and this network needs {:?}; is it of another size, --filters or --dense?",
-            p.name,
+            "{name} has the shape {:?} and this network needs {:?}; is it of another size, --filters or --dense?",
             tensor.shape(),
             p.shape
         );
         ensure!(
             tensor.dtype() == Dtype::F32,
-            "{shown}: {} is stored as {:?}; wgradcam reads F32, so convert it first",
-            p.name,
+            "{name} is stored as {:?}; wgradcam reads F32, so convert it first",
             tensor.dtype()
         );
         let floats: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
-        ensure!(floats.iter().all(|v| v.is_finite()), "{shown}: {} holds NaN or infinity", p.name);
         values.push(floats);
     }
-    Ok(Weights { card, model, values })
+    Ok(values)
 }
 
 fn read_card(text: &str) -> Result<Card> {
     let mut card: Card = serde_json::from_str(text)?;
-    ensure!(card.format == FORMAT, "its format is {}, this wgradcam reads {FORMAT}", card.format);
+    ensure!(
+        (1..=FORMAT).contains(&card.format),
+        "its format is {}, and this wgradcam reads 1 to {FORMAT}: take a newer one",
+        card.format
+    );
+    card.format = FORMAT;
     ensure!(card.classes.len() < 65_536, "it names {} classes", card.classes.len());
     [card.reader.height, card.reader.width] = card.model.size;
     // A file from elsewhere must not lift the limit on decoding.
@@ -174,6 +206,36 @@ mod tests {
         let read = load(&a, None).unwrap();
         assert_eq!(read.values, weights().values);
         assert_eq!(read.card, weights().card);
+    }
+
+    #[test]
+    fn any_changed_byte_is_noticed_and_the_whole_neighbour_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let [best, last] = ["best.safetensors", "last.safetensors"].map(|name| dir.path().join(name));
+        save(&best, &weights()).unwrap();
+        save(&last, &weights()).unwrap();
+        let whole = std::fs::read(&best).unwrap();
+        for (i, bit) in (0..whole.len()).zip([0x01, 0x80, 0x20, 0x04].into_iter().cycle()) {
+            let mut damaged = whole.clone();
+            damaged[i] ^= bit;
+            assert!(parse(&best, &damaged, None).is_err(), "byte {i}");
+        }
+        std::fs::write(&best, &whole[..whole.len() - 1]).unwrap();
+        let error = format!("{:#}", load(&best, None).unwrap_err());
+        assert!(error.contains("last.safetensors (epoch 0) is whole") && error.contains("best.safetensors is"), "{error}");
+    }
+
+    #[test]
+    fn files_of_the_first_format_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.safetensors");
+        let w = weights();
+        let card = serde_json::to_string(&Card { format: 1, ..w.card.clone() }).unwrap();
+        let tensors = views(&w.model.params(), &w.values, "").unwrap();
+        let metadata = std::collections::HashMap::from([("wgradcam".to_owned(), card)]);
+        std::fs::write(&path, safetensors::serialize(tensors, Some(metadata)).unwrap()).unwrap();
+        let read = load(&path, None).unwrap();
+        assert_eq!((read.values, read.card), (w.values, w.card));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The epochs: shuffled batches on the device, validation at the end of each, the best weights kept.
 
-use super::{Card, Epoch, History, TrainSettings, Weights, save};
+use super::{Card, Checkpoint, Epoch, History, TrainSettings, Weights, load, resume::lasting, save};
 use crate::data::Dataset;
 use crate::engine::{Batch, Engine, Pass, PassRequest};
 use crate::files::write_whole;
@@ -24,13 +24,16 @@ pub struct Running {
     pub accuracy: f64,
 }
 
+/// The first line of `steps.csv`.
+const LOG_HEADER: &str = "epoch,step,loss\n";
+
 /// Who watches a training.
 pub trait Observer {
     /// An epoch of `pictures` pictures begins.
     fn begin(&mut self, epoch: usize, pictures: usize);
     /// Some steps are done.
     fn progress(&mut self, running: &Running);
-    /// The epoch is over; `saved` says whether these are the best weights so far.
+    /// The epoch is over; `steps` of it were made by this process, and `saved` says whether these are the best weights so far.
     fn end(&mut self, epoch: &Epoch, steps: usize, time: Duration, saved: bool);
 }
 
@@ -45,21 +48,37 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
+/// A training that came to numbers of no use; the files of before stay.
+#[derive(Debug)]
+struct Diverged(String);
+
+impl std::fmt::Display for Diverged {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Diverged {}
+
 /// A training run on its device.
-pub struct Trainer<'a> {
+pub struct Trainer {
     engine: Engine,
     train: Pass,
     validation: Pass,
-    settings: &'a TrainSettings,
-    card: Card,
+    settings: TrainSettings,
     folder: PathBuf,
-    log_steps: bool,
+    /// The text of `steps.csv`, if it is wanted.
+    log: Option<String>,
+    /// Where the training stands; weights, m and v are as they were when it was last saved.
+    at: Checkpoint,
+    /// When that was, and at which epoch and batch; none before the first time.
+    saved: Option<(Instant, usize, usize)>,
 }
 
 /// Time that one submit of several steps should take: long enough to hide its cost, short enough for a live bar and Ctrl-C.
 const GROUP: Duration = Duration::from_millis(150);
 
-impl<'a> Trainer<'a> {
+impl Trainer {
     /// Puts the pictures, the weights and a zeroed Adam on the device. `folder` must exist.
     ///
     /// # Errors
@@ -68,10 +87,51 @@ impl<'a> Trainer<'a> {
         choice: &Choice,
         weights: &Weights,
         sets: [&Dataset; 2],
-        settings: &'a TrainSettings,
+        settings: &TrainSettings,
         folder: &Path,
         log_steps: bool,
     ) -> Result<Self> {
+        let start = Checkpoint::initial(weights, settings, sets)?;
+        let mut trainer = Self::at(choice, start, sets, settings, folder)?;
+        trainer.log = log_steps.then(|| LOG_HEADER.to_owned());
+        Ok(trainer)
+    }
+
+    /// Goes on from the run folder's `last.safetensors`: the files that [`Trainer::run`] then writes are, byte for byte, those of a
+    /// training that never stopped. `steps.csv` goes on where there is one.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; settings or pictures that are not those of the run; a damaged `best.safetensors`.
+    pub fn resume(
+        choice: &Choice,
+        start: Checkpoint,
+        sets: [&Dataset; 2],
+        settings: &TrainSettings,
+        folder: &Path,
+        log_steps: bool,
+    ) -> Result<Self> {
+        start.belongs_to(settings, sets)?;
+        let mut trainer = Self::at(choice, start, sets, settings, folder)?;
+        let batches = trainer.train.batches().len();
+        ensure!(
+            trainer.at.progress.batches <= batches,
+            "last.safetensors has done {} batches of an epoch that has {batches}",
+            trainer.at.progress.batches
+        );
+        trainer.restore_best()?;
+        let log = folder.join("steps.csv");
+        if log.exists() {
+            let text = std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+            trainer.log = Some(trainer.rows_so_far(&text));
+        } else if log_steps {
+            trainer.log = Some(LOG_HEADER.to_owned());
+        }
+        let card = &trainer.at.weights.card;
+        trainer.saved = Some((Instant::now(), card.epoch, trainer.at.progress.batches));
+        Ok(trainer)
+    }
+
+    fn at(choice: &Choice, mut at: Checkpoint, sets: [&Dataset; 2], settings: &TrainSettings, folder: &Path) -> Result<Self> {
         let [train, validation] = sets;
         let batch = settings.batch_size;
         ensure!(
@@ -80,135 +140,249 @@ impl<'a> Trainer<'a> {
             train.len(),
             train.len()
         );
-        let requests = [
-            PassRequest { set: "train", data: train, batch, mode: Mode::Train },
-            PassRequest { set: "val", data: validation, batch, mode: Mode::Evaluate },
-        ];
-        let mut engine = Engine::new(&weights.model, choice, &requests)?;
-        for (p, values) in weights.model.params().iter().zip(&weights.values) {
-            engine.set_param(p, "", values)?;
+        let mut settings = settings.clone();
+        let part = settings.micro_batch.unwrap_or(batch);
+        let (mut engine, fitting) = Engine::fitting(&at.weights.model, choice, part, |part| {
+            let mode = if part < batch { Mode::TrainInParts(part) } else { Mode::Train };
+            vec![
+                PassRequest { set: "train", data: train, batch, mode },
+                PassRequest { set: "val", data: validation, batch: part, mode: Mode::Evaluate },
+            ]
+        })?;
+        if fitting < part {
+            settings.micro_batch = Some(fitting);
+            eprintln!("Note: batches of {batch} are played in parts, as --micro-batch {fitting} asks for");
+        }
+        at.progress.settings = toml::to_string(&lasting(&settings)).context("the settings cannot be written as TOML")?;
+        for (suffix, values) in [("", &at.weights.values), ("/m", &at.m), ("/v", &at.v)] {
+            for (p, values) in at.weights.model.params().iter().zip(values) {
+                engine.set_param(p, suffix, values)?;
+            }
         }
         let (train, validation) = (engine.pass(0), engine.pass(1));
-        Ok(Self { engine, train, validation, settings, card: weights.card.clone(), folder: folder.to_owned(), log_steps })
+        Ok(Self { engine, train, validation, settings, folder: folder.to_owned(), log: None, at, saved: None })
     }
 
-    /// Trains all epochs. `stop` ends it after the steps under way.
+    /// The settings it trains with: those given, and the micro-batch that the device's memory asked for.
+    pub fn settings(&self) -> &TrainSettings {
+        &self.settings
+    }
+
+    /// Makes sure that `best.safetensors` is what the training's state says. A kill between the two renames of an epoch's end leaves
+    /// the one of before; its weights are then those of `last.safetensors`.
+    fn restore_best(&mut self) -> Result<()> {
+        let path = self.folder.join("best.safetensors");
+        let Some(best) = self.at.progress.best else { return Ok(()) };
+        if best == self.at.weights.card.epoch && self.at.progress.batches == 0 {
+            return self.save_best();
+        }
+        if !path.exists() {
+            eprintln!(
+                "Warning: {} is gone: the best weights are chosen anew, from the epochs to come (the best so far was epoch {best})",
+                path.display()
+            );
+            self.at.progress.best = None;
+            return Ok(());
+        }
+        let remedy = "remove it to have the best weights chosen anew, from the epochs to come";
+        let found = load(&path, None).context(remedy)?.card.epoch;
+        ensure!(found == best, "{} is of epoch {found} and not of the best, {best}: {remedy}", path.display());
+        Ok(())
+    }
+
+    /// The rows of an earlier `steps.csv` up to where the training stands: a killed run may have written more.
+    fn rows_so_far(&self, text: &str) -> String {
+        let (epoch, batches) = (self.at.weights.card.epoch, self.at.progress.batches);
+        let known = |line: &&str| {
+            let mut cells = line.split(',').map(str::parse::<usize>);
+            let (Some(Ok(e)), Some(Ok(step))) = (cells.next(), cells.next()) else { return false };
+            e <= epoch || (e == epoch + 1 && step <= batches)
+        };
+        std::iter::once(LOG_HEADER.to_owned()).chain(text.lines().filter(known).map(|line| format!("{line}\n"))).collect()
+    }
+
+    /// Trains all epochs that are still to do. `stop` ends it after the steps under way.
     ///
-    /// Writes into the run folder: `history.csv` and `last.safetensors` after every epoch, `best.safetensors` when the
-    /// validation accuracy is strictly better than before, `steps.csv` if asked for.
+    /// Writes into the run folder: `last.safetensors` and `history.csv` after every epoch, the former also within one when
+    /// [`TrainSettings::save_every`] has passed; `best.safetensors` when the validation accuracy is strictly better than before;
+    /// `steps.csv` if asked for.
     ///
     /// # Errors
-    /// A loss or weight that is no finite number (the files of the epoch before stay), a device or disk that fails.
+    /// A loss or weight that is no finite number, a device or disk that fails: the files of before stay, and the error says how to
+    /// go on from them.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
-        let mut outcome = Outcome { history: History::default(), best: None, interrupted: false };
-        let mut log = String::from("epoch,step,loss\n");
-        // From here on there are good weights on the disk, whatever happens.
-        self.save("last.safetensors", 0, None)?;
-        for epoch in 1..=self.settings.epochs {
+        let interrupted = self
+            .epochs(observer, stop)
+            .map_err(|error| if error.is::<Diverged>() { error } else { error.context(self.way_on()) })?;
+        let history = self.at.history.clone();
+        let best = self.at.progress.best.map(|epoch| history.epochs[epoch - 1]);
+        Ok(Outcome { history, best, interrupted })
+    }
+
+    /// Returns whether `stop` ended it.
+    fn epochs(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool> {
+        if self.saved.is_none() {
+            // From here on there is something on the disk to go on from, whatever happens.
+            self.save_last()?;
+        } else if !self.at.history.epochs.is_empty() {
+            self.at.history.write_csv(&self.folder.join("history.csv"))?;
+        }
+        while self.at.weights.card.epoch < self.settings.epochs {
+            let epoch = self.at.weights.card.epoch + 1;
             observer.begin(epoch, self.train.pictures());
             let start = Instant::now();
-            let running = self.train_epoch(epoch, observer, stop, &mut log)?;
-            if self.log_steps {
-                write_whole(&self.folder.join("steps.csv"), log.as_bytes())?;
-            }
+            let before = self.at.progress.batches;
+            let running = self.train_epoch(epoch, observer, stop)?;
             if stop.load(Ordering::Relaxed) {
-                self.save("last.safetensors", epoch - 1, None)?;
-                outcome.interrupted = true;
-                return Ok(outcome);
+                self.save_last()?;
+                return Ok(true);
             }
             let (val_loss, val_accuracy) = self.engine.evaluate(&self.validation, |_| ())?;
             if !val_loss.is_finite() {
-                bail!("{}", self.diverged(epoch, &format!("the validation loss is {val_loss}")));
+                bail!(self.diverged(epoch, &format!("the validation loss is {val_loss}")));
             }
             let row = Epoch { epoch, loss: running.loss, accuracy: running.accuracy, val_loss, val_accuracy };
             // Strictly better, as Keras's ModelCheckpoint compares: a tie keeps the earlier epoch.
-            let saved = outcome.best.is_none_or(|best| val_accuracy > best.val_accuracy);
-            self.save("last.safetensors", epoch, Some(val_accuracy))?;
-            if saved {
-                self.save("best.safetensors", epoch, Some(val_accuracy))?;
-                outcome.best = Some(row);
+            let best = self.at.progress.best.map(|epoch| self.at.history.epochs[epoch - 1].val_accuracy);
+            let better = best.is_none_or(|best| val_accuracy > best);
+            self.at.history.epochs.push(row);
+            self.at.weights.card.epoch = epoch;
+            self.at.weights.card.val_accuracy = Some(val_accuracy);
+            self.at.sums = [0.0; 2];
+            let done = std::mem::take(&mut self.at.progress.batches) - before;
+            if better {
+                self.at.progress.best = Some(epoch);
             }
-            outcome.history.epochs.push(row);
-            outcome.history.write_csv(&self.folder.join("history.csv"))?;
-            observer.end(&row, self.train.batches().len(), start.elapsed(), saved);
+            // The state first: what it says of the others can be made again from it, and not the other way round.
+            self.save_last()?;
+            if better {
+                self.save_best()?;
+            }
+            self.at.history.write_csv(&self.folder.join("history.csv"))?;
+            observer.end(&row, done, start.elapsed(), better);
             if stop.load(Ordering::Relaxed) {
-                outcome.interrupted = true;
-                return Ok(outcome);
+                return Ok(true);
             }
         }
-        Ok(outcome)
+        Ok(false)
     }
 
-    fn train_epoch(&mut self, epoch: usize, observer: &mut dyn Observer, stop: &AtomicBool, log: &mut String) -> Result<Running> {
-        let n = self.train.pictures();
+    /// Trains what is left of an epoch; returns the numbers of all of it.
+    fn train_epoch(&mut self, epoch: usize, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Running> {
         if self.settings.shuffle {
-            let order = rng::permutation(self.settings.seed, Stream::Shuffle(epoch as u32), n);
+            let order = rng::permutation(self.settings.seed, Stream::Shuffle(epoch as u32), self.train.pictures());
             self.engine.set_order(&self.train, &order)?;
         }
         let batches = self.train.batches();
-        let done_before = (epoch - 1) * batches.len();
-        let (mut done, mut group) = (0, 1);
-        let (mut loss, mut correct, mut running) = (0.0, 0.0, Running::default());
-        while done < batches.len() && !stop.load(Ordering::Relaxed) {
+        self.at.weights.card.val_accuracy = None;
+        let mut group = 1;
+        let mut running = self.running(&batches);
+        while self.at.progress.batches < batches.len() && !stop.load(Ordering::Relaxed) {
+            let done = self.at.progress.batches;
             let some = &batches[done..(done + group).min(batches.len())];
             let start = Instant::now();
+            let updates = self.at.progress.updates;
             let played: Vec<(Batch, Step)> =
-                some.iter().enumerate().map(|(i, &b)| (b, self.step(b, done_before + done + i, i))).collect();
+                some.iter().zip(0..).map(|(&b, i)| (b, self.step(b, updates + i, i as usize))).collect();
             for ((batch, _), metrics) in played.iter().zip(self.engine.play(&played)?) {
-                done += 1;
+                self.at.progress.batches += 1;
+                self.at.progress.updates += 1;
+                let done = self.at.progress.batches;
                 if !metrics.loss.is_finite() {
-                    bail!("{}", self.diverged(epoch, &format!("the loss of step {done} is {}", metrics.loss)));
+                    bail!(self.diverged(epoch, &format!("the loss of step {done} is {}", metrics.loss)));
                 }
-                if self.log_steps {
+                if let Some(log) = &mut self.log {
                     log.push_str(&format!("{epoch},{done},{}\n", metrics.loss as f32));
                 }
-                loss += metrics.loss * batch.len as f64;
-                correct += metrics.correct;
-                running.pictures += batch.len;
+                self.at.sums[0] += metrics.loss * batch.len as f64;
+                self.at.sums[1] += metrics.correct;
             }
-            running.loss = loss / running.pictures as f64;
-            running.accuracy = correct / running.pictures as f64;
+            running = self.running(&batches);
             observer.progress(&running);
             let per_step = start.elapsed().as_secs_f64() / some.len() as f64;
             group = ((GROUP.as_secs_f64() / per_step) as usize).clamp(1, 64);
+            let due = self.saved.is_none_or(|(when, ..)| when.elapsed().as_secs_f64() >= self.settings.save_every);
+            // The end of the epoch saves anyway.
+            if due && self.at.progress.batches < batches.len() {
+                self.save_last()?;
+            }
         }
         Ok(running)
     }
 
-    /// Step number `number` of the run (from 0) on a batch, its loss kept in `slot`.
-    fn step(&self, batch: Batch, number: usize, slot: usize) -> Step {
+    /// The means of the epoch so far.
+    fn running(&self, batches: &[Batch]) -> Running {
+        let pictures: usize = batches[..self.at.progress.batches].iter().map(|b| b.len).sum();
+        let [loss, correct] = self.at.sums.map(|sum| if pictures == 0 { 0.0 } else { sum / pictures as f64 });
+        Running { pictures, loss, accuracy: correct }
+    }
+
+    /// Update number `number` of the run (from 0) on a batch, its loss kept in `slot`.
+    fn step(&self, batch: Batch, number: u32, slot: usize) -> Step {
         Step {
             first: batch.first as u32,
-            step: number as u32,
+            step: number,
             seed: self.settings.seed,
             slot: slot as u32,
-            adam: self.settings.adam.at(number as u32 + 1),
+            adam: self.settings.adam.at(number + 1),
         }
     }
 
-    fn diverged(&self, epoch: usize, what: &str) -> String {
+    fn diverged(&self, epoch: usize, what: &str) -> Diverged {
         let last = self.folder.join("last.safetensors");
-        let kept = match epoch {
-            1 => format!("no epoch was finished; {} holds the initial weights", last.display()),
-            _ => format!("{} holds the last good weights (epoch {})", last.display(), epoch - 1),
+        let kept = match self.saved {
+            Some((_, 0, 0)) | None => format!("no epoch was finished; {} holds the initial weights", last.display()),
+            Some((_, epoch, 0)) => format!("{} holds the last good weights (epoch {epoch})", last.display()),
+            Some((_, epoch, batch)) => {
+                format!("{} holds the last good weights (epoch {}, after {batch} batches)", last.display(), epoch + 1)
+            }
         };
-        format!(
+        Diverged(format!(
             "training diverged in epoch {epoch}: {what}; {kept}. A smaller --learning-rate than {} may help",
             self.settings.adam.learning_rate
-        )
+        ))
     }
 
-    fn save(&mut self, name: &str, epoch: usize, val_accuracy: Option<f64>) -> Result<()> {
-        let model = self.engine.model().clone();
-        let mut values = Vec::new();
-        for p in model.params() {
-            let read = self.engine.param(&p, "")?;
-            if !read.iter().all(|v| v.is_finite()) {
-                bail!("{}", self.diverged(epoch, &format!("{} holds NaN or infinity", p.name)));
-            }
-            values.push(read);
+    /// What is left to somebody whose training failed.
+    fn way_on(&self) -> String {
+        let (last, folder) = (self.folder.join("last.safetensors"), self.folder.display());
+        match self.saved {
+            None => "the training failed before anything was saved".to_owned(),
+            Some((_, epoch, batches)) => format!(
+                "the training stopped; {} is whole (epoch {epoch}{}), and `wgradcam train --resume {folder}` goes on from there once the cause \
+                 is mended",
+                last.display(),
+                if batches > 0 { format!(" and {batches} batches") } else { String::new() }
+            ),
         }
-        let card = Card { epoch, val_accuracy, ..self.card.clone() };
-        save(&self.folder.join(name), &Weights { card, model, values }).with_context(|| format!("saving {name}"))
+    }
+
+    /// Reads weights and Adam's state back and writes them with the rest of the state.
+    fn save_last(&mut self) -> Result<()> {
+        let params = self.engine.model().params();
+        for (i, p) in params.iter().enumerate() {
+            let values = self.engine.param(p, "")?;
+            if !values.iter().all(|v| v.is_finite()) {
+                let epoch = self.saved.map_or(1, |(_, epoch, _)| epoch + 1);
+                bail!(self.diverged(epoch, &format!("{} holds NaN or infinity", p.name)));
+            }
+            self.at.weights.values[i] = values;
+            self.at.m[i] = self.engine.param(p, "/m")?;
+            self.at.v[i] = self.engine.param(p, "/v")?;
+        }
+        if let Some(log) = &self.log {
+            write_whole(&self.folder.join("steps.csv"), log.as_bytes())?;
+        }
+        self.at.save(&self.folder.join("last.safetensors"))?;
+        self.saved = Some((Instant::now(), self.at.weights.card.epoch, self.at.progress.batches));
+        Ok(())
+    }
+
+    /// Writes the weights that were saved last as the best.
+    fn save_best(&self) -> Result<()> {
+        // Read from JSON the accuracy may have lost its last bit; the history has all of them.
+        let val_accuracy = self.at.history.epochs.last().map(|e| e.val_accuracy);
+        let card = Card { val_accuracy, ..self.at.weights.card.clone() };
+        save(&self.folder.join("best.safetensors"), &Weights { card, ..self.at.weights.clone() })
     }
 }

@@ -13,6 +13,7 @@ pub fn picture(class: usize, seed: u32) -> image::RgbImage {
 }
 
 /// The adapter to test on, or none where `WGRADCAM_NO_GPU=1` opts out. No adapter is a failure.
+#[allow(dead_code, reason = "every test binary compiles this file and not all of them have shaders to run")]
 pub fn adapter() -> Option<Adapter> {
     if std::env::var("WGRADCAM_NO_GPU").is_ok_and(|v| v == "1") {
         eprintln!("SKIPPED: WGRADCAM_NO_GPU=1 is set; no shader was run");
@@ -28,4 +29,14 @@ pub fn adapter() -> Option<Adapter> {
     });
     eprintln!("adapter: {} ({})", adapter.facts().name, adapter.facts().driver);
     Some(adapter)
+}
+
+/// What naga must allow for a kernel's text.
+#[allow(dead_code)]
+pub fn capabilities(kernel: &wgradcam::kernel::Kernel) -> naga::valid::Capabilities {
+    use wgradcam::kernel::Needs;
+    match kernel.variant.map_or(Needs::Nothing, |v| v.needs) {
+        Needs::Nothing => naga::valid::Capabilities::empty(),
+        Needs::EightLanes => naga::valid::Capabilities::SUBGROUP | naga::valid::Capabilities::SHADER_INT64,
+    }
 }

@@ -1,0 +1,17 @@
+// The sum of gradients over the parts of a batch, in the order in which the parts are played.
+struct Dims {
+    len: u32,
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> part: array<vec4<f32>>; // (len)
+@group(0) @binding(2) var<storage, read_write> sum: array<vec4<f32>>; // (len)
+
+// sum += part
+@compute @workgroup_size(64)
+fn add(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let id = linear_id(gid, groups);
+    if (id < dims.len / 4u) {
+        sum[id] += part[id];
+    }
+}

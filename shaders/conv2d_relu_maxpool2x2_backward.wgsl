@@ -1,0 +1,207 @@
+// The gradients of conv2d + bias + relu + 2x2 max-pool. dz, the gradient before the relu, is never stored: it is dy at the one
+// place of each window that the forward took, and 0 at the three others.
+struct Dims {
+    batch: u32,
+    in_h: u32,
+    in_w: u32,
+    in_c: u32,
+    out_h: u32, // of the convolution, before the pool
+    out_w: u32,
+    out_c: u32,
+    k_h: u32,
+    k_w: u32,
+    pad_top: u32,
+    pad_left: u32,
+    relu: u32,
+    splits: u32,
+    rows_per_split: u32, // rows of windows
+}
+
+// A word of four places, one per channel; 4 is the code of a window that the relu has closed.
+fn places(word: u32) -> vec4<u32> {
+    return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
+@group(0) @binding(2) var<storage, read> argmax: array<u32>; // (batch, out_h/2, out_w/2, out_c/4), a byte per channel
+@group(0) @binding(3) var<storage, read> weight: array<vec4<f32>>; // (k_h, k_w, in_c, out_c)
+@group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>; // (batch, in_h, in_w, in_c)
+
+// dz of a pixel: an odd last row or column belongs to no window.
+fn dz_at(n: u32, oy: i32, ox: i32, c: u32) -> vec4<f32> {
+    let pool_h = dims.out_h / 2u;
+    let pool_w = dims.out_w / 2u;
+    let inside = oy >= 0 && oy < i32(pool_h * 2u) && ox >= 0 && ox < i32(pool_w * 2u);
+    let u = u32(clamp(oy, 0, i32(pool_h * 2u) - 1));
+    let v = u32(clamp(ox, 0, i32(pool_w * 2u) - 1));
+    let at = ((n * pool_h + u / 2u) * pool_w + v / 2u) * (dims.out_c / 4u) + c;
+    let here = vec4<u32>(u % 2u * 2u + v % 2u);
+    return select(vec4<f32>(), dy[at], (places(argmax[at]) == here) & vec4<bool>(inside));
+}
+
+fn store_dx(n: u32, iy: u32, ix: u32, c: u32, value: vec4<f32>) {
+    if (n < dims.batch && iy < dims.in_h && ix < dims.in_w) {
+        dx[((n * dims.in_h + iy) * dims.in_w + ix) * (dims.in_c / 4u) + c] = value;
+    }
+}
+
+// dx[n,iy,ix,ci] = sum_{ky,kx,co} dz[n, iy+pad_top-ky, ix+pad_left-kx, co] * weight[ky,kx,ci,co]
+// 2 x 2 pixels by 8 channels per invocation.
+@compute @workgroup_size(64)
+fn backward_input(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let in_c4 = dims.in_c / 4u;
+    let out_c4 = dims.out_c / 4u;
+    let c_blocks = (in_c4 + 1u) / 2u;
+    let x_blocks = (dims.in_w + 1u) / 2u;
+    let y_blocks = (dims.in_h + 1u) / 2u;
+    let id = linear_id(gid, groups);
+    let ca = (id % c_blocks) * 2u;
+    let cb = min(ca + 1u, in_c4 - 1u);
+    let ix = (id / c_blocks) % x_blocks * 2u;
+    let iy = (id / (c_blocks * x_blocks)) % y_blocks * 2u;
+    let n = id / (c_blocks * x_blocks * y_blocks);
+    let n_read = min(n, dims.batch - 1u);
+    var a0 = vec4<f32>();
+    var b0 = vec4<f32>();
+    var a1 = vec4<f32>();
+    var b1 = vec4<f32>();
+    var a2 = vec4<f32>();
+    var b2 = vec4<f32>();
+    var a3 = vec4<f32>();
+    var b3 = vec4<f32>();
+    for (var ky = 0u; ky < dims.k_h; ky++) {
+        let oy = i32(iy + dims.pad_top) - i32(ky);
+        for (var kx = 0u; kx < dims.k_w; kx++) {
+            let ox = i32(ix + dims.pad_left) - i32(kx);
+            for (var co = 0u; co < out_c4; co++) {
+                let ra = ((ky * dims.k_w + kx) * dims.in_c + ca * 4u) * out_c4 + co;
+                let rb = ((ky * dims.k_w + kx) * dims.in_c + cb * 4u) * out_c4 + co;
+                let wa = mat4x4<f32>(weight[ra], weight[ra + out_c4], weight[ra + 2u * out_c4], weight[ra + 3u * out_c4]);
+                let wb = mat4x4<f32>(weight[rb], weight[rb + out_c4], weight[rb + 2u * out_c4], weight[rb + 3u * out_c4]);
+                let d0 = dz_at(n_read, oy, ox, co);
+                let d1 = dz_at(n_read, oy, ox + 1, co);
+                let d2 = dz_at(n_read, oy + 1, ox, co);
+                let d3 = dz_at(n_read, oy + 1, ox + 1, co);
+                a0 += d0 * wa;
+                b0 += d0 * wb;
+                a1 += d1 * wa;
+                b1 += d1 * wb;
+                a2 += d2 * wa;
+                b2 += d2 * wb;
+                a3 += d3 * wa;
+                b3 += d3 * wb;
+            }
+        }
+    }
+    store_dx(n, iy, ix, ca, a0);
+    store_dx(n, iy, ix + 1u, ca, a1);
+    store_dx(n, iy + 1u, ix, ca, a2);
+    store_dx(n, iy + 1u, ix + 1u, ca, a3);
+    if (cb != ca) {
+        store_dx(n, iy, ix, cb, b0);
+        store_dx(n, iy, ix + 1u, cb, b1);
+        store_dx(n, iy + 1u, ix, cb, b2);
+        store_dx(n, iy + 1u, ix + 1u, cb, b3);
+    }
+}
+
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // (batch, in_h, in_w, in_c)
+@group(0) @binding(2) var<storage, read> pooled_dy: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
+@group(0) @binding(3) var<storage, read> taken: array<u32>; // the forward's argmax
+@group(0) @binding(4) var<storage, read_write> partial: array<vec4<f32>>; // (splits, k_h*k_w*in_c + 1, out_c), bias last
+
+fn x_at(n: u32, iy: i32, ix: i32, c: u32) -> vec4<f32> {
+    let inside = iy >= 0 && iy < i32(dims.in_h) && ix >= 0 && ix < i32(dims.in_w);
+    let u = u32(clamp(iy, 0, i32(dims.in_h) - 1));
+    let v = u32(clamp(ix, 0, i32(dims.in_w) - 1));
+    return select(vec4<f32>(), x[((n * dims.in_h + u) * dims.in_w + v) * (dims.in_c / 4u) + c], inside);
+}
+
+// The pixel of a window, 4 input channels, that each of 4 output channels took: column o is the x under channel o's place.
+fn under(place: vec4<u32>, x00: vec4<f32>, x01: vec4<f32>, x10: vec4<f32>, x11: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(pick(place.x, x00, x01, x10, x11), pick(place.y, x00, x01, x10, x11),
+        pick(place.z, x00, x01, x10, x11), pick(place.w, x00, x01, x10, x11));
+}
+
+fn pick(place: u32, x00: vec4<f32>, x01: vec4<f32>, x10: vec4<f32>, x11: vec4<f32>) -> vec4<f32> {
+    let upper = select(x00, x01, place == 1u);
+    let lower = select(x10, x11, place == 3u);
+    return select(upper, lower, place >= 2u);
+}
+
+// Column o of `u` times channel o of g: what a window adds to 4 input by 4 output channels of one tap.
+fn scaled(u: mat4x4<f32>, g: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(u[0] * g.x, u[1] * g.y, u[2] * g.z, u[3] * g.w);
+}
+
+fn store_tap(split: u32, tap: u32, ci: u32, co: u32, value: mat4x4<f32>) {
+    let out_c4 = dims.out_c / 4u;
+    let rows = dims.k_h * dims.k_w * dims.in_c + 1u;
+    let at = (split * rows + tap * dims.in_c + ci * 4u) * out_c4 + co;
+    let by_input = transpose(value);
+    partial[at] = by_input[0];
+    partial[at + out_c4] = by_input[1];
+    partial[at + 2u * out_c4] = by_input[2];
+    partial[at + 3u * out_c4] = by_input[3];
+}
+
+// partial[s,ky,kx,ci,co] = sum over split s's rows of windows of x under the taken place, shifted by the tap, [ci] * dy[window,co]
+// Three neighbouring taps by 4 x 4 channels per invocation; one multiplication where dz at full size would take four.
+@compute @workgroup_size(64)
+fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let in_c4 = dims.in_c / 4u;
+    let out_c4 = dims.out_c / 4u;
+    let pool_h = dims.out_h / 2u;
+    let pool_w = dims.out_w / 2u;
+    let x_blocks = (dims.k_w + 2u) / 3u;
+    let id = linear_id(gid, groups);
+    let co = id % out_c4;
+    let ci = (id / out_c4) % in_c4;
+    let kx = (id / (out_c4 * in_c4)) % x_blocks * 3u;
+    let ky = (id / (out_c4 * in_c4 * x_blocks)) % dims.k_h;
+    let split = id / (out_c4 * in_c4 * x_blocks * dims.k_h);
+    var tap0 = mat4x4<f32>();
+    var tap1 = mat4x4<f32>();
+    var tap2 = mat4x4<f32>();
+    var bias = vec4<f32>();
+    let last = min((split + 1u) * dims.rows_per_split, dims.batch * pool_h);
+    for (var row = split * dims.rows_per_split; row < last; row++) {
+        let n = row / pool_h;
+        let iy = i32(row % pool_h * 2u + ky) - i32(dims.pad_top);
+        let ix = i32(kx) - i32(dims.pad_left);
+        // Upper and lower row of pixels, columns 0 and 1 of four; the next window begins two columns on.
+        var u0 = x_at(n, iy, ix, ci);
+        var u1 = x_at(n, iy, ix + 1, ci);
+        var l0 = x_at(n, iy + 1, ix, ci);
+        var l1 = x_at(n, iy + 1, ix + 1, ci);
+        for (var px = 0u; px < pool_w; px++) {
+            let at = (row * pool_w + px) * out_c4 + co;
+            let place = places(taken[at]);
+            let g = select(pooled_dy[at], vec4<f32>(), place > vec4<u32>(3u));
+            let right = ix + i32(px) * 2;
+            let u2 = x_at(n, iy, right + 2, ci);
+            let u3 = x_at(n, iy, right + 3, ci);
+            let l2 = x_at(n, iy + 1, right + 2, ci);
+            let l3 = x_at(n, iy + 1, right + 3, ci);
+            tap0 += scaled(under(place, u0, u1, l0, l1), g);
+            tap1 += scaled(under(place, u1, u2, l1, l2), g);
+            tap2 += scaled(under(place, u2, u3, l2, l3), g);
+            bias += g;
+            u0 = u2;
+            u1 = u3;
+            l0 = l2;
+            l1 = l3;
+        }
+    }
+    if (split < dims.splits) {
+        let tap = ky * dims.k_w + kx;
+        store_tap(split, tap, ci, co, tap0);
+        if (kx + 1u < dims.k_w) { store_tap(split, tap + 1u, ci, co, tap1); }
+        if (kx + 2u < dims.k_w) { store_tap(split, tap + 2u, ci, co, tap2); }
+        if (tap == 0u && ci == 0u) {
+            let rows = dims.k_h * dims.k_w * dims.in_c + 1u;
+            partial[(split * rows + rows - 1u) * out_c4 + co] = bias;
+        }
+    }
+}

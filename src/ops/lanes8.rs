@@ -1,0 +1,221 @@
+//! Variants for drivers that run shaders on the CPU in vectors of 8 lanes (llvmpipe, lavapipe): `shaders/lanes8/`.
+//!
+//! There a load costs as much as ten multiplications, since it is a loop over the lanes, and nothing is kept in workgroup memory
+//! for less. So a workgroup is one vector, weights or sums stay in its registers and stack, and a value that all lanes need is
+//! loaded by one and shuffled. The texts are templates, unrolled for the channel counts. A real GPU gains nothing from them.
+
+use super::conv2d::Conv2dDims;
+use super::conv2d_relu_maxpool2x2 as fused;
+use super::dense::{self, DenseDims};
+use crate::kernel::{Dims, Kernel, Needs, Variant, passes};
+
+/// Lanes of a workgroup.
+const LANES: u32 = 8;
+
+/// Whether a kernel of this house can be unrolled for it: 3 x 3 with few enough channels for the stack and the compiler's time.
+fn small(d: &Conv2dDims) -> bool {
+    d.k_h == 3 && d.k_w == 3 && d.in_c * d.out_c <= 64 * 64 && d.batch <= 65_535
+}
+
+/// Whether no pixel lies in padding.
+fn valid(d: &Conv2dDims) -> bool {
+    d.pad_top + d.pad_left == 0 && d.out_h + 2 == d.in_h && d.out_w + 2 == d.in_w
+}
+
+fn forward_fits(d: &[u32]) -> bool {
+    let d = Conv2dDims::of(d);
+    small(d) && d.out_c % (2 * LANES) == 0 && d.in_c <= 32
+}
+
+fn forward_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
+    let d = Conv2dDims::of(d);
+    vec![("IN_C", d.in_c), ("LANE_C", 2), ("PADDED", u32::from(d.pad_top + d.pad_left > 0))]
+}
+
+fn input_fits(d: &[u32]) -> bool {
+    let d = Conv2dDims::of(d);
+    small(d) && valid(d) && d.in_c % (2 * LANES) == 0 && (d.out_c == 32 || d.out_c == 64)
+}
+
+fn input_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
+    vec![("OUT_C", Conv2dDims::of(d).out_c)]
+}
+
+/// Output channels of a lane and input channels of a workgroup in the weight gradient.
+fn weight_block(d: &Conv2dDims) -> [u32; 2] {
+    [if d.out_c.is_multiple_of(4 * LANES) { 4 } else { 2 }, if d.in_c.is_multiple_of(16) { 16 } else { 4 }]
+}
+
+fn weight_fits(d: &[u32]) -> bool {
+    let d = Conv2dDims::of(d);
+    small(d) && valid(d) && d.out_c % (2 * LANES) == 0 && d.splits <= 65_535
+}
+
+fn weight_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
+    let [lane_c, ci_b] = weight_block(Conv2dDims::of(d));
+    vec![("LANE_C", lane_c), ("CI_B", ci_b)]
+}
+
+/// Shapes beside the layers' own: odd sizes, padding, more than one block of channels, more rows than partial sums.
+fn shapes() -> Vec<Conv2dDims> {
+    [
+        Conv2dDims::new(1, [4, 4, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(3, [11, 14, 8], 16, [3, 3], true, true),
+        Conv2dDims::new(2, [9, 6, 4], 48, [3, 3], false, true),
+        Conv2dDims::new(2, [7, 9, 16], 32, [3, 3], false, true),
+        Conv2dDims::new(1, [7, 6, 32], 64, [3, 3], false, true),
+        Conv2dDims::new(45, [8, 5, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(2, [63, 63, 16], 32, [3, 3], false, true),
+        Conv2dDims::new(2, [30, 30, 32], 64, [3, 3], false, true),
+    ]
+    .map(Conv2dDims::pooled)
+    .to_vec()
+}
+
+/// Workgroups that share a dense layer's inputs: a prologue each, and enough for any number of cores.
+const DENSE_GROUPS: u32 = 64;
+
+/// Wide enough to pay, with few enough pictures for the stack.
+fn dense_fits(d: &[u32]) -> bool {
+    let d = DenseDims::of(d);
+    d.batch <= 64 && d.in_n.is_multiple_of(8) && (d.out_n == 64 || d.out_n == 128)
+}
+
+fn dense_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
+    let d = DenseDims::of(d);
+    vec![("BATCH", d.batch), ("OUT_N", d.out_n)]
+}
+
+fn dense_cases() -> Vec<Vec<u32>> {
+    [(1, 8, 64), (3, 24, 128), (9, 136, 64), (64, 520, 128), (16, 12_544, 128)]
+        .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, true).words())
+        .to_vec()
+}
+
+fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
+    shapes().iter().map(Dims::words).filter(|d| fits(d)).collect()
+}
+
+const fn like(base: &'static Kernel, key: &'static str, file: &'static str, source: &'static str, variant: Variant) -> Kernel {
+    Kernel {
+        key,
+        variant: Some(variant),
+        formula: base.formula,
+        file,
+        source,
+        shared: &[],
+        entry: base.entry,
+        dims: base.dims,
+        step: base.step,
+        bindings: base.bindings,
+        grid: base.grid,
+        loops: base.loops,
+        cost: base.cost,
+        twin: base.twin,
+        bound: base.bound,
+        cases: base.cases,
+        input: base.input,
+    }
+}
+
+/// The variants.
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [d.out_c / (2 * LANES), d.batch, 1]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[d.out_h as usize / 2, d.out_w as usize / 2])
+        },
+        cases: || cases(forward_fits),
+        ..like(
+            &fused::KERNELS[0],
+            "conv2d_relu_maxpool2x2.forward/winograd_lanes8",
+            "lanes8/conv2d_relu_maxpool2x2_winograd.wgsl.jinja",
+            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_winograd.wgsl.jinja"),
+            Variant {
+                of: "conv2d_relu_maxpool2x2.forward",
+                needs: Needs::EightLanes,
+                fits: forward_fits,
+                constants: forward_constants,
+            },
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [d.in_c / (2 * LANES), d.batch, 1]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[d.in_h.div_ceil(2) as usize, d.in_w.div_ceil(2) as usize])
+        },
+        cases: || cases(input_fits),
+        ..like(
+            &fused::KERNELS[1],
+            "conv2d_relu_maxpool2x2.backward_input/winograd_lanes8",
+            "lanes8/conv2d_relu_maxpool2x2_backward_input.wgsl.jinja",
+            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_input.wgsl.jinja"),
+            Variant {
+                of: "conv2d_relu_maxpool2x2.backward_input",
+                needs: Needs::EightLanes,
+                fits: input_fits,
+                constants: input_constants,
+            },
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            let [lane_c, ci_b] = weight_block(d);
+            [d.out_c / (lane_c * LANES), d.in_c / ci_b, d.splits]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[d.rows_per_split as usize, d.out_w as usize / 2])
+        },
+        cases: || cases(weight_fits),
+        ..like(
+            &fused::KERNELS[2],
+            "conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8",
+            "lanes8/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja",
+            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
+            Variant {
+                of: "conv2d_relu_maxpool2x2.backward_weight",
+                needs: Needs::EightLanes,
+                fits: weight_fits,
+                constants: weight_constants,
+            },
+        )
+    },
+    Kernel {
+        grid: |d| [DENSE_GROUPS.min(DenseDims::of(d).in_n / 2), 1, 1],
+        loops: |d| passes(&[(DenseDims::of(d).in_n / 2).div_ceil(DENSE_GROUPS) as usize]),
+        cases: dense_cases,
+        ..like(
+            dense::BACKWARD_INPUT,
+            "dense.backward_input/lanes8",
+            "lanes8/dense_backward_input.wgsl.jinja",
+            include_str!("../../shaders/lanes8/dense_backward_input.wgsl.jinja"),
+            Variant { of: "dense.backward_input", needs: Needs::EightLanes, fits: dense_fits, constants: dense_constants },
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = DenseDims::of(d);
+            [d.out_n / (4 * LANES), DENSE_GROUPS.min(d.in_n / 8), 1]
+        },
+        loops: |d| passes(&[(DenseDims::of(d).in_n / 8).div_ceil(DENSE_GROUPS) as usize]),
+        cases: dense_cases,
+        ..like(
+            dense::BACKWARD_WEIGHT,
+            "dense.backward_weight/lanes8",
+            "lanes8/dense_backward_weight.wgsl.jinja",
+            include_str!("../../shaders/lanes8/dense_backward_weight.wgsl.jinja"),
+            Variant { of: "dense.backward_weight", needs: Needs::EightLanes, fits: dense_fits, constants: dense_constants },
+        )
+    },
+];

@@ -1,0 +1,252 @@
+//! conv2d 3x3 + bias + relu + 2x2 max-pool in f32 by Winograd's F(2x2, 3x3) (Lavin and Gray 2016): 16 products for the 36 of a
+//! window of four pixels.
+//!
+//! `z = A^T [sum_ci (G w G^T) * (B^T x B)] A` for a patch `x` of 4x4 pixels; the 2x2 results are one pooling window, so they
+//! never leave the registers. `B` and `A` hold only 0 and +-1, `G` also halves: on small integers all of it is exact.
+
+use super::conv2d::Conv2dDims;
+use super::simd::{self, CHUNK, pool, vectors, vectors_mut};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Elements of a transformed patch of 4x4 pixels.
+const POINTS: usize = 16;
+
+/// Patches that are multiplied together: with two vectors of output channels their sums fill AVX-512's 32 registers.
+const TILES: usize = 12;
+
+/// Whether [`forward`] takes this convolution on this processor.
+pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
+    let chunks = |channels: u32| (channels as usize).is_multiple_of(CHUNK);
+    [d.k_h, d.k_w] == [3, 3] && chunks(d.in_c) && chunks(d.out_c) && simd::lanes(arch).is_some()
+}
+
+/// The pooled `y` and its codes, a byte each in `argmax`, of all pictures.
+pub fn forward(arch: Arch, d: &Conv2dDims, [x, weight, bias]: [&[f32]; 3], y: &mut [f32], argmax: &mut [u32]) {
+    let (in_c, out_c) = (d.in_c as usize, d.out_c as usize);
+    let [pool_h, pool_w] = [d.out_h, d.out_w].map(|n| n as usize / 2);
+    let windows = pool_h * pool_w * out_c;
+    simd::with_scratch([POINTS * in_c * out_c], |[u]| {
+        arch.dispatch(Weights { weight, u });
+        let u = &*u;
+        let pictures = y.par_chunks_mut(windows).zip(argmax.par_chunks_mut(windows / 4)).enumerate();
+        pictures.for_each_init(Vec::new, |padded, (n, (y, argmax))| {
+            let window = d.window(x, n, 0, 2 * pool_h, padded);
+            let sizes = Sizes { pitch: window.pitch, in_c, out_c, windows: pool_h * pool_w, pool_w };
+            let codes = bytemuck::cast_slice_mut(argmax);
+            simd::with_scratch([POINTS * in_c * TILES, POINTS * TILES * out_c, TILES * out_c], |scratch| {
+                arch.dispatch(Picture { sizes, inputs: [window.data, u, bias], y, codes, scratch });
+            });
+        });
+    });
+}
+
+struct Weights<'a> {
+    weight: &'a [f32],
+    u: &'a mut [f32],
+}
+
+impl WithSimd for Weights<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        weights(simd, self.weight, self.u);
+    }
+}
+
+struct Sizes {
+    /// Pixels per row of `x`.
+    pitch: usize,
+    in_c: usize,
+    out_c: usize,
+    windows: usize,
+    /// Windows per row.
+    pool_w: usize,
+}
+
+struct Picture<'a> {
+    sizes: Sizes,
+    /// `x` with its padding made real, the transformed weights, the bias.
+    inputs: [&'a [f32]; 3],
+    y: &'a mut [f32],
+    codes: &'a mut [u8],
+    /// Transformed patches, their products, codes as words.
+    scratch: [&'a mut [f32]; 3],
+}
+
+impl WithSimd for Picture<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        picture(simd, &self.sizes, self.inputs, self.y, self.codes, self.scratch);
+    }
+}
+
+/// `G` of three values: rows (1, 0, 0), (1, 1, 1) / 2, (1, -1, 1) / 2, (0, 0, 1).
+#[inline(always)]
+fn spread<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 4] {
+    let half = simd.splat_f32s(0.5);
+    let outer = simd.add_f32s(a, c);
+    [a, simd.mul_f32s(half, simd.add_f32s(outer, b)), simd.mul_f32s(half, simd.sub_f32s(outer, b)), c]
+}
+
+/// `G w G^T`, `[point][ci][co]`, from weights `[ky][kx][ci][co]`.
+#[inline(always)]
+fn weights<S: Simd>(simd: S, weight: &[f32], u: &mut [f32]) {
+    let n = weight.len() / 9 / S::F32_LANES;
+    let (w, u) = (vectors::<S>(weight), vectors_mut::<S>(u));
+    for i in 0..n {
+        let mut rows = [[simd.splat_f32s(0.0); 4]; 3];
+        for (ky, row) in rows.iter_mut().enumerate() {
+            *row = spread(simd, [w[3 * ky * n + i], w[(3 * ky + 1) * n + i], w[(3 * ky + 2) * n + i]]);
+        }
+        for column in 0..4 {
+            let points = spread(simd, [rows[0][column], rows[1][column], rows[2][column]]);
+            for row in 0..4 {
+                u[(4 * row + column) * n + i] = points[row];
+            }
+        }
+    }
+}
+
+/// `B^T` of four values.
+#[inline(always)]
+fn differ<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 4] {
+    [simd.sub_f32s(a, c), simd.add_f32s(b, c), simd.sub_f32s(c, b), simd.sub_f32s(b, d)]
+}
+
+/// `B^T d B` of one vector of channels: 4x4 pixels, each row turned already, to 16 points.
+#[inline(always)]
+fn patch<S: Simd>(simd: S, rows: [[S::f32s; 4]; 4]) -> [S::f32s; POINTS] {
+    let mut points = [simd.splat_f32s(0.0); POINTS];
+    for k in 0..4 {
+        let column = differ(simd, [rows[0][k], rows[1][k], rows[2][k], rows[3][k]]);
+        for r in 0..4 {
+            points[4 * r + k] = column[r];
+        }
+    }
+    points
+}
+
+/// `A^T` of four values.
+#[inline(always)]
+fn gather<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 2] {
+    [simd.add_f32s(a, simd.add_f32s(b, c)), simd.sub_f32s(simd.sub_f32s(b, c), d)]
+}
+
+/// `m[tile] += v[tile] u` for `MR` tiles from `first` and `NR` vectors of output channels from `co`. `v` is `[chunk][tile][ci]`, `u`
+/// `[ci][co]` of `row` vectors, `m` `[tile][co]`.
+#[inline(always)]
+fn product<S: Simd, const MR: usize, const NR: usize>(
+    simd: S,
+    v: &[[[f32; CHUNK]; TILES]],
+    u: &[S::f32s],
+    m: &mut [S::f32s],
+    [first, co, row]: [usize; 3],
+) {
+    let mut sums = [[simd.splat_f32s(0.0); NR]; MR];
+    for (v, u) in v.iter().zip(u.chunks_exact(CHUNK * row)) {
+        let v: &[[f32; CHUNK]; MR] = v[first..first + MR].try_into().expect("a group holds the tiles");
+        for (c, u) in u.chunks_exact(row).enumerate().take(CHUNK) {
+            let u: &[S::f32s; NR] = u[co..co + NR].try_into().expect("NR vectors");
+            for t in 0..MR {
+                let v = simd.splat_f32s(v[t][c]);
+                for n in 0..NR {
+                    sums[t][n] = simd.mul_add_e_f32s(v, u[n], sums[t][n]);
+                }
+            }
+        }
+    }
+    for (t, sums) in sums.iter().enumerate() {
+        m[(first + t) * row + co..][..NR].copy_from_slice(sums);
+    }
+}
+
+/// All tiles and output channels of one point.
+#[inline(always)]
+fn point<S: Simd>(simd: S, v: &[[[f32; CHUNK]; TILES]], u: &[S::f32s], m: &mut [S::f32s], row: usize) {
+    let mut co = 0;
+    while co + 2 <= row {
+        if S::REGISTER_COUNT >= 32 {
+            product::<S, 12, 2>(simd, v, u, m, [0, co, row]);
+        } else {
+            product::<S, 6, 2>(simd, v, u, m, [0, co, row]);
+            product::<S, 6, 2>(simd, v, u, m, [6, co, row]);
+        }
+        co += 2;
+    }
+    if co < row {
+        product::<S, 12, 1>(simd, v, u, m, [0, co, row]);
+    }
+}
+
+/// One picture: `y` and `codes`, `[window][co]`, from `x`, `[row][pixel][ci]`, and `u` of [`weights`].
+#[inline(always)]
+fn picture<S: Simd>(
+    simd: S,
+    sizes: &Sizes,
+    [x, u, bias]: [&[f32]; 3],
+    y: &mut [f32],
+    codes: &mut [u8],
+    [v, m, wide]: [&mut [f32]; 3],
+) {
+    let Sizes { pitch, in_c, out_c, windows, pool_w } = *sizes;
+    let (lanes, chunks) = (S::F32_LANES, in_c / CHUNK);
+    let (row, per_chunk) = (out_c / lanes, CHUNK / lanes);
+    let (x, u, bias) = (vectors::<S>(x), vectors::<S>(u), vectors::<S>(bias));
+    let (pixel, line) = (in_c / lanes, pitch * in_c / lanes);
+    let m = vectors_mut::<S>(m);
+    let wide: &mut [u32] = &mut bytemuck::cast_slice_mut(wide)[..TILES * out_c];
+    for first in (0..windows).step_by(TILES) {
+        let count = TILES.min(windows - first);
+        {
+            let v = vectors_mut::<S>(v);
+            for t in 0..count {
+                let (py, px) = ((first + t) / pool_w, (first + t) % pool_w);
+                let at = 2 * py * line + 2 * px * pixel;
+                for i in 0..pixel {
+                    let mut rows = [[simd.splat_f32s(0.0); 4]; 4];
+                    for (r, row) in rows.iter_mut().enumerate() {
+                        let x = &x[at + r * line + i..][..3 * pixel + 1];
+                        *row = differ(simd, [x[0], x[pixel], x[2 * pixel], x[3 * pixel]]);
+                    }
+                    let (chunk, part) = (i / per_chunk, i % per_chunk);
+                    let points = patch(simd, rows);
+                    for p in 0..POINTS {
+                        v[((p * chunks + chunk) * TILES + t) * per_chunk + part] = points[p];
+                    }
+                }
+            }
+        }
+        let tiles = v.as_chunks::<CHUNK>().0.as_chunks::<TILES>().0;
+        for p in 0..POINTS {
+            let u = &u[p * in_c * row..][..in_c * row];
+            point(simd, &tiles[p * chunks..][..chunks], u, &mut m[p * TILES * row..][..TILES * row], row);
+        }
+        let y = vectors_mut::<S>(&mut y[first * out_c..][..count * out_c]);
+        let all = S::as_mut_simd_u32s(wide).0;
+        for t in 0..count {
+            for co in 0..row {
+                let mut rows = [[simd.splat_f32s(0.0); 2]; 4];
+                for (r, row_of) in rows.iter_mut().enumerate() {
+                    let m = &m[(4 * r * TILES + t) * row + co..][..3 * TILES * row + 1];
+                    *row_of = gather(simd, [m[0], m[TILES * row], m[2 * TILES * row], m[3 * TILES * row]]);
+                }
+                let mut z = [bias[co]; 4];
+                for k in 0..2 {
+                    let column = gather(simd, [rows[0][k], rows[1][k], rows[2][k], rows[3][k]]);
+                    z[k] = simd.add_f32s(column[0], z[k]);
+                    z[2 + k] = simd.add_f32s(column[1], z[2 + k]);
+                }
+                let (best, code) = pool(simd, z);
+                y[t * row + co] = best;
+                all[t * row + co] = code;
+            }
+        }
+        for (code, &wide) in codes[first * out_c..][..count * out_c].iter_mut().zip(&*wide) {
+            *code = wide as u8;
+        }
+    }
+}
