@@ -311,6 +311,8 @@ pub struct Variant {
     pub of: &'static str,
     /// What the adapter must have.
     pub needs: Needs,
+    /// Whether it is made for drivers that run shaders on the CPU, and not for GPUs: which of the two takes it by itself.
+    pub software: bool,
     /// Which dims it can do.
     pub fits: fn(&[u32]) -> bool,
     /// What its text is made for: values of the names in the template.
@@ -381,18 +383,19 @@ impl Kernel {
     /// The complete WGSL for these dims: the file, then the shared functions (module scope is order-free, so line numbers stay
     /// the file's own). A variant's file is a template whose loops are unrolled for the dims' channel counts.
     pub fn wgsl(&self, dims: &[u32]) -> String {
-        let mut text = match &self.variant {
-            None => self.source.to_owned(),
-            Some(variant) => {
-                let constants: BTreeMap<_, _> = (variant.constants)(dims).into_iter().collect();
-                unroll(self.file, self.source, &constants).unwrap_or_else(|e| panic!("{}: {e:#}", self.file))
-            }
-        };
+        let mut text = self.unrolled(self.source, dims);
         for shared in self.shared {
             text.push('\n');
-            text.push_str(shared);
+            text.push_str(&self.unrolled(shared, dims));
         }
         text
+    }
+
+    /// A text of this kernel's, which is a template where the kernel is a variant.
+    fn unrolled(&self, text: &str, dims: &[u32]) -> String {
+        let Some(variant) = &self.variant else { return text.to_owned() };
+        let constants: BTreeMap<_, _> = (variant.constants)(dims).into_iter().collect();
+        unroll(self.file, text, &constants).unwrap_or_else(|e| panic!("{}: {e:#}", self.file))
     }
 
     /// What tells the texts of this kernel's pipelines apart.
@@ -422,7 +425,36 @@ impl Kernel {
     }
 }
 
-/// Invocations per workgroup of every kernel: inside every limit, a whole number of subgroups everywhere.
+/// A variant of `base`: all of it but the text and what the text asks for.
+pub const fn another(
+    base: &'static Kernel,
+    key: &'static str,
+    file: &'static str,
+    source: &'static str,
+    variant: Variant,
+) -> Kernel {
+    Kernel {
+        key,
+        variant: Some(variant),
+        formula: base.formula,
+        file,
+        source,
+        shared: &[],
+        entry: base.entry,
+        dims: base.dims,
+        step: base.step,
+        bindings: base.bindings,
+        grid: base.grid,
+        loops: base.loops,
+        cost: base.cost,
+        twin: base.twin,
+        bound: base.bound,
+        cases: base.cases,
+        input: base.input,
+    }
+}
+
+/// Invocations per workgroup of every kernel that is no variant: inside every limit, a whole number of subgroups everywhere.
 pub const WORKGROUP: u32 = 64;
 
 /// Most loop passes that one invocation may make, all its loops together: lavapipe silently leaves a kernel's loops after
@@ -440,7 +472,7 @@ pub fn no_loops(_: &[u32]) -> usize {
 }
 
 /// Most workgroups per dimension that WebGPU promises.
-const MAX_GROUPS: u32 = 65_535;
+pub(crate) const MAX_GROUPS: u32 = 65_535;
 
 /// The grid for `threads` invocations: 1-D, or folded into 2-D past 65,535 workgroups; `linear_id` in `shared/index.wgsl`
 /// turns it back into one number.
@@ -462,10 +494,11 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::gather::KERNELS,
     ops::conv2d::KERNELS,
     ops::conv2d_relu_maxpool2x2::KERNELS,
-    ops::lanes8::KERNELS,
     ops::relu::KERNELS,
     ops::maxpool2x2::KERNELS,
     ops::dense::KERNELS,
+    ops::tile::KERNELS,
+    ops::lanes8::KERNELS,
     ops::dropout::KERNELS,
     ops::sigmoid_bce::KERNELS,
     ops::softmax_ce::KERNELS,

@@ -107,6 +107,47 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_weight", "transpose(value)", "value"),
     ("conv2d_relu_maxpool2x2.backward_weight", "bias += g", "bias += pooled_dy[at]"),
     ("conv2d_relu_maxpool2x2.backward_weight", "if (kx + 2u < dims.k_w) { store_tap(split, tap + 2u, ci, co, tap2); }", "store_tap(split, tap + 2u, ci, co, tap2);"),
+    // tile/
+    ("conv2d_relu_maxpool2x2.forward/tile", "by_channel[2];", "by_channel[3];"),
+    ("conv2d_relu_maxpool2x2.forward/tile", "pixels[upper + 1u]", "pixels[upper]"),
+    ("conv2d_relu_maxpool2x2.forward/tile", "p % 4 + kx %}", "p % 4 + 2 - kx %}"),
+    ("conv2d_relu_maxpool2x2.forward/tile", "(ci * {{ rows }}u + 2u * row + ky)", "(ci * {{ rows }}u + row + ky)"),
+    ("conv2d_relu_maxpool2x2.forward/tile", "taps[tap + {{ kx * to4 + 1 }}u]", "taps[tap + {{ kx * to4 }}u + 2u]"),
+    ("conv2d_relu_maxpool2x2.forward/tile", "ky < 3u", "ky < 2u"),
+    ("conv2d_relu_maxpool2x2.forward/tile", "- i32(dims.pad_top)", "- 0"),
+    ("conv2d_relu_maxpool2x2.forward/tile", "i % {{ pitch }}u * 4u", "i % {{ pitch }}u * 2u"),
+    ("conv2d_relu_maxpool2x2.forward/tile", "4u * c + ci)", "4u * c)"),
+    ("conv2d_relu_maxpool2x2.forward/tile", "z3 > m);\n        m =", "z3 >= m);\n        m ="),
+    ("conv2d_relu_maxpool2x2.forward/tile", "py < pool_h && px < pool_w", "px < pool_w"),
+    ("conv2d_relu_maxpool2x2.forward/tile", "2u * column + 1u, to, sums.a[2]", "2u * column + 1u, to, sums.a[1]"),
+    ("conv2d_relu_maxpool2x2.forward/tile", "ix >= 0 && ix < i32(dims.in_w)", "ix >= 0"),
+    ("conv2d_relu_maxpool2x2.backward_input/tile", "(8u - i / {{ to4 }}u)", "(i / {{ to4 }}u)"),
+    ("conv2d_relu_maxpool2x2.backward_input/tile", "dims.pad_left + i % {{ pitch }}u * 4u) - 2", "dims.pad_left + i % {{ pitch }}u * 4u) - 1"),
+    ("conv2d_relu_maxpool2x2.backward_input/tile", "by_output[1];", "by_output[2];"),
+    ("conv2d_relu_maxpool2x2.backward_input/tile", "u % 2u * 2u + v % 2u", "v % 2u * 2u + u % 2u"),
+    ("conv2d_relu_maxpool2x2.backward_input/tile", "iy < dims.in_h && ix < dims.in_w", "ix < dims.in_w"),
+    ("conv2d_relu_maxpool2x2.backward_input/tile", "dx[at + 1u] = beside", "dx[at + 1u] = value"),
+    ("conv2d_relu_maxpool2x2.backward_input/tile", "group.x % tiles_x * {{ 4 * COLUMNS }}u", "group.x % tiles_x * {{ 2 * COLUMNS }}u"),
+    ("conv2d_relu_maxpool2x2.backward_weight/tile", "x1 = x2;", "x1 = x0;"),
+    ("conv2d_relu_maxpool2x2.backward_weight/tile", "(r + ky) *", "(r + 2u - ky) *"),
+    ("conv2d_relu_maxpool2x2.backward_weight/tile", "let g = select(vec4<f32>(), pooled_dy[at], inside)", "let g = pooled_dy[at]"),
+    ("conv2d_relu_maxpool2x2.backward_weight/tile", "{{ width * co4 }}u] = select(vec4<f32>(), g, place == vec4<u32>(2u))", "{{ width * co4 }}u] = select(vec4<f32>(), g, place == vec4<u32>(1u))"),
+    ("conv2d_relu_maxpool2x2.backward_weight/tile", "bias_a += ga", "bias_a += gb"),
+    ("conv2d_relu_maxpool2x2.backward_weight/tile", "{{ LANES }}u; lane++", "{{ LANES - 1 }}u; lane++"),
+    ("conv2d_relu_maxpool2x2.backward_weight/tile", "lane / 2u * {{ run }}u", "lane / 2u * {{ run - 1 }}u"),
+    ("conv2d_relu_maxpool2x2.backward_weight/tile", "dims.batch * pool_h)", "dims.batch * pool_h - 1u)"),
+    ("dense.forward/tile", "term < last);", "term <= last);"),
+    ("dense.forward/tile", "i < 4 else", "i < 3 else"),
+    ("dense.forward/tile", "left[(term + 2u) * 16u + row4]", "left[(term + 2u) * 16u + row4 / 2u]"),
+    ("dense.forward/tile", "(split * dims.batch + row", "(row"),
+    ("dense.backward_input/tile", "let column = 4u * i + four", "let column = i + four"),
+    ("dense.backward_input/tile", "right[(term + 3u) * 16u + column4] = by_term[3]", "right[(term + 3u) * 16u + column4] = by_term[2]"),
+    ("dense.backward_input/tile", "j < dims.out_n;", "j + {{ DEPTH }}u < dims.out_n;"),
+    ("dense.backward_input/tile", "column < in4) {", "column <= in4) {"),
+    ("dense.backward_weight/tile", "group.x == 0u && id < 16u", "group.x == 1u && id < 16u"),
+    ("dense.backward_weight/tile", "bias += right[k * 16u + id]", "bias += right[k * 16u]"),
+    ("dense.backward_weight/tile", "let row = 4u * i + id / 16u * 8u", "let row = 4u * i + id / 16u * 4u"),
+    ("dense.backward_weight/tile", "grad[at], term < dims.batch", "grad[at], term < dims.batch + 1u"),
     // lanes8/
     ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "let g_{{ ci }}_3{{ kx }} = w_{{ ci }}_{{ kx + 6 }}", "let g_{{ ci }}_3{{ kx }} = w_{{ ci }}_{{ kx + 3 }}"),
     ("conv2d_relu_maxpool2x2.forward/winograd_lanes8", "g_{{ ci }}_{{ i }}2 - g_{{ ci }}_{{ i }}1", "g_{{ ci }}_{{ i }}2 + g_{{ ci }}_{{ i }}1"),
@@ -322,8 +363,8 @@ const SURVIVORS: &[(Fault, &str)] = &[
 /// The kernel with the fault in its own file or in a shared text. The find text stands exactly once.
 fn plant(&(key, find, replace): &Fault) -> &'static Kernel {
     let kernel = kernel::by_key(key);
-    // A variant's fault stands in its template.
-    let text = if kernel.variant.is_some() { kernel.source.to_owned() } else { kernel.wgsl(&(kernel.cases)()[0]) };
+    // A variant's fault stands in its templates.
+    let text = format!("{}{}", kernel.source, kernel.shared.concat());
     let found = text.matches(find).count();
     assert_eq!(found, 1, "{key}: {find:?} stands {found} times in the shader");
     let alter = |text: &'static str| -> &'static str { Box::leak(text.replace(find, replace).into_boxed_str()) };
@@ -370,8 +411,10 @@ fn planted_faults_are_caught() {
                     let small = |dims: &Vec<u32>| folded != (verify::elements(mutant, dims) <= SMALL);
                     let cases: Vec<_> = (mutant.cases)().into_iter().filter(small).collect();
                     assert!(!cases.is_empty(), "{} has no case for this fault", mutant.key);
-                    let row = verify::check(&adapter, mutant, &cases);
-                    match row.failure {
+                    // One case after the other: most faults show in the first, and every case of a variant is compiled anew.
+                    let failure =
+                        cases.iter().find_map(|dims| verify::check(&adapter, mutant, std::slice::from_ref(dims)).failure);
+                    match failure {
                         None => survivors.lock().expect("no thread panicked").push(*fault),
                         Some(text) => {
                             // A fault that the CPU twin fails, or that the driver refuses, was not caught by a comparison.

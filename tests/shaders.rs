@@ -67,7 +67,7 @@ fn the_folder_and_the_registry_hold_the_same_files_and_entry_points() {
             .filter(|path| path.is_file())
             .map(|path| {
                 let name = path.file_name().and_then(|n| n.to_str()).expect("an ASCII name").to_owned();
-                assert!(name.ends_with(if prefix.is_empty() { ".wgsl" } else { ".wgsl.jinja" }), "{}", path.display());
+                assert!(name.ends_with(".wgsl") || name.ends_with(".wgsl.jinja"), "{}", path.display());
                 (format!("{prefix}{name}"), std::fs::read_to_string(path).expect("it can be read"))
             })
             .collect()
@@ -77,7 +77,7 @@ fn the_folder_and_the_registry_hold_the_same_files_and_entry_points() {
         assert!(registry.entry(k.file).or_default().insert(k.entry), "{} {} stands twice", k.file, k.entry);
     }
     let mut files = wgsl(&shaders, "");
-    files.extend(wgsl(&shaders, "lanes8/"));
+    files.extend(["lanes8/", "tile/"].iter().flat_map(|folder| wgsl(&shaders, folder)));
     assert_eq!(files.keys().map(String::as_str).collect::<Vec<_>>(), registry.keys().copied().collect::<Vec<_>>());
     for k in kernel::all() {
         assert!(files[k.file] == k.source, "{} is built from another text than {}", k.key, k.file);
@@ -205,19 +205,26 @@ fn the_first_comment_line_of_an_entry_point_is_its_formula() {
 #[test]
 fn workgroups_stay_inside_webgpus_default_limits() {
     for k in kernel::all() {
-        let (module, info) = module(k);
-        let size = module.entry_points[entry_index(&module, k)].workgroup_size;
-        let eight = k.variant.is_some_and(|v| v.needs == Needs::EightLanes);
-        assert_eq!(size.iter().product::<u32>(), if eight { 8 } else { WORKGROUP }, "{}", k.key);
+        // A variant's workgroups differ from shape to shape.
+        let texts: BTreeMap<_, _> = (k.cases)().into_iter().map(|dims| (k.constants(&dims), dims)).collect();
+        for dims in texts.values() {
+            let (module, info) = module_for(k, dims);
+            let invocations: u32 = module.entry_points[entry_index(&module, k)].workgroup_size.iter().product();
+            match k.variant.map(|v| v.needs) {
+                None => assert_eq!(invocations, WORKGROUP, "{}", k.key),
+                Some(Needs::EightLanes) => assert_eq!(invocations, 8, "{}", k.key),
+                Some(Needs::Nothing) => assert!(invocations <= MAX_INVOCATIONS, "{}: {invocations} for {dims:?}", k.key),
+            }
+            let mut layouter = Layouter::default();
+            layouter.update(module.to_ctx()).expect("a valid module has layouts");
+            let memory: u32 = used(&module, &info, k)
+                .iter()
+                .filter(|(_, g)| g.space == AddressSpace::WorkGroup)
+                .map(|(_, g)| layouter[g.ty].size)
+                .sum();
+            assert!(memory <= MAX_WORKGROUP_MEMORY, "{} takes {memory} bytes of workgroup memory for {dims:?}", k.key);
+        }
         const { assert!(WORKGROUP <= MAX_INVOCATIONS) };
-        let mut layouter = Layouter::default();
-        layouter.update(module.to_ctx()).expect("a valid module has layouts");
-        let memory: u32 = used(&module, &info, k)
-            .iter()
-            .filter(|(_, g)| g.space == AddressSpace::WorkGroup)
-            .map(|(_, g)| layouter[g.ty].size)
-            .sum();
-        assert!(memory <= MAX_WORKGROUP_MEMORY, "{} takes {memory} bytes of workgroup memory", k.key);
         for case in (k.cases)() {
             let grid = (k.grid)(&case);
             assert!(grid.iter().all(|n| (1..=65_535).contains(n)), "{}: grid {grid:?} for {case:?}", k.key);

@@ -84,6 +84,8 @@ fn cases() -> Vec<Vec<u32>> {
     .collect()
 }
 
+/// The kernel of the products.
+pub(super) const FORWARD: &Kernel = &KERNELS[0];
 /// The kernel of the input's gradient.
 pub(super) const BACKWARD_INPUT: &Kernel = &KERNELS[2];
 /// The kernel of the weights' gradient.

@@ -7,14 +7,14 @@
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
-use crate::kernel::{Dims, Kernel, Needs, Variant, passes};
+use crate::kernel::{Dims, Kernel, MAX_GROUPS, Needs, Variant, another, passes};
 
 /// Lanes of a workgroup.
 const LANES: u32 = 8;
 
 /// Whether a kernel of this house can be unrolled for it: 3 x 3 with few enough channels for the stack and the compiler's time.
 fn small(d: &Conv2dDims) -> bool {
-    d.k_h == 3 && d.k_w == 3 && d.in_c * d.out_c <= 64 * 64 && d.batch <= 65_535
+    d.k_h == 3 && d.k_w == 3 && d.in_c * d.out_c <= 64 * 64 && d.batch <= MAX_GROUPS
 }
 
 /// Whether no pixel lies in padding.
@@ -48,7 +48,7 @@ fn weight_block(d: &Conv2dDims) -> [u32; 2] {
 
 fn weight_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    small(d) && valid(d) && d.out_c % (2 * LANES) == 0 && d.splits <= 65_535
+    small(d) && valid(d) && d.out_c % (2 * LANES) == 0 && d.splits <= MAX_GROUPS
 }
 
 fn weight_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
@@ -97,28 +97,6 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     shapes().iter().map(Dims::words).filter(|d| fits(d)).collect()
 }
 
-const fn like(base: &'static Kernel, key: &'static str, file: &'static str, source: &'static str, variant: Variant) -> Kernel {
-    Kernel {
-        key,
-        variant: Some(variant),
-        formula: base.formula,
-        file,
-        source,
-        shared: &[],
-        entry: base.entry,
-        dims: base.dims,
-        step: base.step,
-        bindings: base.bindings,
-        grid: base.grid,
-        loops: base.loops,
-        cost: base.cost,
-        twin: base.twin,
-        bound: base.bound,
-        cases: base.cases,
-        input: base.input,
-    }
-}
-
 /// The variants.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
@@ -131,7 +109,7 @@ pub const KERNELS: &[Kernel] = &[
             passes(&[d.out_h as usize / 2, d.out_w as usize / 2])
         },
         cases: || cases(forward_fits),
-        ..like(
+        ..another(
             &fused::KERNELS[0],
             "conv2d_relu_maxpool2x2.forward/winograd_lanes8",
             "lanes8/conv2d_relu_maxpool2x2_winograd.wgsl.jinja",
@@ -139,6 +117,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.forward",
                 needs: Needs::EightLanes,
+                software: true,
                 fits: forward_fits,
                 constants: forward_constants,
             },
@@ -154,7 +133,7 @@ pub const KERNELS: &[Kernel] = &[
             passes(&[d.in_h.div_ceil(2) as usize, d.in_w.div_ceil(2) as usize])
         },
         cases: || cases(input_fits),
-        ..like(
+        ..another(
             &fused::KERNELS[1],
             "conv2d_relu_maxpool2x2.backward_input/winograd_lanes8",
             "lanes8/conv2d_relu_maxpool2x2_backward_input.wgsl.jinja",
@@ -162,6 +141,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.backward_input",
                 needs: Needs::EightLanes,
+                software: true,
                 fits: input_fits,
                 constants: input_constants,
             },
@@ -178,7 +158,7 @@ pub const KERNELS: &[Kernel] = &[
             passes(&[d.rows_per_split as usize, d.out_w as usize / 2])
         },
         cases: || cases(weight_fits),
-        ..like(
+        ..another(
             &fused::KERNELS[2],
             "conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8",
             "lanes8/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja",
@@ -186,6 +166,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.backward_weight",
                 needs: Needs::EightLanes,
+                software: true,
                 fits: weight_fits,
                 constants: weight_constants,
             },
@@ -195,12 +176,18 @@ pub const KERNELS: &[Kernel] = &[
         grid: |d| [DENSE_GROUPS.min(DenseDims::of(d).in_n / 2), 1, 1],
         loops: |d| passes(&[(DenseDims::of(d).in_n / 2).div_ceil(DENSE_GROUPS) as usize]),
         cases: dense_cases,
-        ..like(
+        ..another(
             dense::BACKWARD_INPUT,
             "dense.backward_input/lanes8",
             "lanes8/dense_backward_input.wgsl.jinja",
             include_str!("../../shaders/lanes8/dense_backward_input.wgsl.jinja"),
-            Variant { of: "dense.backward_input", needs: Needs::EightLanes, fits: dense_fits, constants: dense_constants },
+            Variant {
+                of: "dense.backward_input",
+                needs: Needs::EightLanes,
+                software: true,
+                fits: dense_fits,
+                constants: dense_constants,
+            },
         )
     },
     Kernel {
@@ -210,12 +197,18 @@ pub const KERNELS: &[Kernel] = &[
         },
         loops: |d| passes(&[(DenseDims::of(d).in_n / 8).div_ceil(DENSE_GROUPS) as usize]),
         cases: dense_cases,
-        ..like(
+        ..another(
             dense::BACKWARD_WEIGHT,
             "dense.backward_weight/lanes8",
             "lanes8/dense_backward_weight.wgsl.jinja",
             include_str!("../../shaders/lanes8/dense_backward_weight.wgsl.jinja"),
-            Variant { of: "dense.backward_weight", needs: Needs::EightLanes, fits: dense_fits, constants: dense_constants },
+            Variant {
+                of: "dense.backward_weight",
+                needs: Needs::EightLanes,
+                software: true,
+                fits: dense_fits,
+                constants: dense_constants,
+            },
         )
     },
 ];

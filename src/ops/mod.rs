@@ -24,6 +24,7 @@ pub mod sigmoid_bce;
 mod simd;
 pub mod softmax_ce;
 mod sparse;
+pub mod tile;
 mod winograd;
 
 pub use gather::RESCALE;

@@ -21,9 +21,11 @@ impl Adapter {
 
     /// Puts the best variant that is known in the place of every kernel of the program.
     pub fn choose_variants(&self, program: &mut Program) {
+        let software = self.facts().software;
         for dispatch in program.plans.iter_mut().flat_map(|plan| &mut plan.dispatches) {
-            // A variant stands behind what it is better than wherever it runs at all, until `tune` knows more.
-            if let Some(best) = self.candidates(dispatch.kernel, &dispatch.dims).pop() {
+            // A variant stands behind what it is better than on the machines that it is made for, until `tune` knows more.
+            let mut candidates = self.candidates(dispatch.kernel, &dispatch.dims).into_iter().rev();
+            if let Some(best) = candidates.find(|k| k.variant.is_none_or(|v| v.software == software)) {
                 dispatch.take(best);
             }
         }

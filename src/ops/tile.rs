@@ -1,0 +1,306 @@
+//! Variants for GPUs: blocked products from workgroup memory, `shaders/tile/`.
+//!
+//! A GPU's processors wait for memory most of the time unless each value that they load is used many times. So a workgroup brings
+//! a block of pixels, gradients and weights into its memory once, and an invocation keeps 32 to 96 sums in registers. The texts are
+//! templates, with the sizes that the compiler should know. All stay inside WebGPU's default limits.
+
+use super::conv2d::Conv2dDims;
+use super::conv2d_relu_maxpool2x2 as fused;
+use super::dense::{self, DenseDims};
+use crate::kernel::{Dims, Kernel, MAX_GROUPS, Needs, Variant, another, passes};
+
+/// The most channels of 64, 32, 16 and 8 that divide `channels` into blocks.
+fn channel_block(channels: u32) -> Option<u32> {
+    [64, 32, 16, 8].into_iter().find(|b| channels.is_multiple_of(*b))
+}
+
+/// How a tiled convolution is cut: invocations side by side and below each other, each with 4 x 2 pixels, and channels of a
+/// workgroup.
+struct Tiling {
+    columns: u32,
+    rows: u32,
+    channels: u32,
+    /// Blocks of 4 x 2 pixels in a picture's row and column.
+    blocks: [u32; 2],
+}
+
+impl Tiling {
+    /// Of a picture of `blocks` blocks of pixels, with `channels` channels to make: about 128 invocations, 16 KiB at most.
+    fn new(blocks: [u32; 2], channels: u32) -> Self {
+        let channel_block = channel_block(channels).unwrap_or(8);
+        let columns = blocks[0].div_ceil(blocks[0].div_ceil(16).max(1)).max(1);
+        let rows = (128 / (columns * channel_block / 8)).clamp(1, 4).min(blocks[1]).max(1);
+        Self { columns, rows, channels: channel_block, blocks }
+    }
+
+    fn forward(d: &Conv2dDims) -> Self {
+        Self::new([(d.out_w / 2).div_ceil(2), d.out_h / 2], d.out_c)
+    }
+
+    fn backward_input(d: &Conv2dDims) -> Self {
+        Self::new([d.in_w.div_ceil(4), d.in_h.div_ceil(2)], d.in_c)
+    }
+
+    fn constants(&self, from: u32, to: u32) -> Vec<(&'static str, u32)> {
+        vec![("COLUMNS", self.columns), ("ROWS", self.rows), ("TO_B", self.channels), ("FROM_C", from), ("TO_C", to)]
+    }
+
+    fn grid(&self, d: &Conv2dDims, to: u32) -> [u32; 3] {
+        let [w, h] = self.blocks;
+        [w.div_ceil(self.columns) * h.div_ceil(self.rows), to / self.channels, d.batch]
+    }
+
+    /// Passes over `from` channels, whose weights come in `fills` parts of four channels.
+    fn loops(&self, from: u32, fills: u32) -> usize {
+        let threads = self.columns * self.rows * self.channels / 8;
+        let pixels = ((2 * self.rows + 2) * (self.columns + 1)).div_ceil(threads) as usize;
+        let taps = (9 * self.channels / 4 * fills).div_ceil(threads) as usize;
+        let inner = passes(&[pixels]) + passes(&[taps]) + passes(&[4, 3]);
+        1 + from as usize / 4 * (1 + inner)
+    }
+}
+
+fn three_by_three(d: &Conv2dDims) -> bool {
+    d.k_h == 3 && d.k_w == 3 && d.batch <= MAX_GROUPS && d.pooled_len() > 0
+}
+
+fn forward_fits(d: &[u32]) -> bool {
+    let d = Conv2dDims::of(d);
+    three_by_three(d) && channel_block(d.out_c).is_some()
+}
+
+fn input_fits(d: &[u32]) -> bool {
+    let d = Conv2dDims::of(d);
+    three_by_three(d) && channel_block(d.in_c).is_some()
+}
+
+fn weight_fits(d: &[u32]) -> bool {
+    let d = Conv2dDims::of(d);
+    three_by_three(d) && channel_block(d.out_c).is_some() && d.splits <= MAX_GROUPS
+}
+
+/// How the weight gradient is cut: channels in and out of a workgroup, lanes that share its pixels, windows at a time.
+struct WeightTiling {
+    channels: [u32; 2],
+    lanes: u32,
+    windows: u32,
+}
+
+impl WeightTiling {
+    fn new(d: &Conv2dDims) -> Self {
+        let channels = [if d.in_c.is_multiple_of(16) { 16 } else { 4 }, channel_block(d.out_c).unwrap_or(8)];
+        let owners = 3 * channels[0] / 4 * channels[1] / 8;
+        let lanes = (192 / owners).max(1);
+        let lanes = (1 << lanes.ilog2()).min(32);
+        let most = if lanes == 32 { 16 } else { 8 };
+        let pool_w = (d.out_w / 2).max(1);
+        // Two rows of 2 * windows columns are divided among the lanes.
+        let windows = pool_w.div_ceil(pool_w.div_ceil(most)).next_multiple_of((lanes / 4).max(1));
+        Self { channels, lanes, windows }
+    }
+
+    fn owners(&self) -> u32 {
+        3 * self.channels[0] / 4 * self.channels[1] / 8
+    }
+
+    fn constants(d: &[u32]) -> Vec<(&'static str, u32)> {
+        let t = Self::new(Conv2dDims::of(d));
+        vec![("CI_B", t.channels[0]), ("CO_B", t.channels[1]), ("LANES", t.lanes), ("WINDOWS", t.windows)]
+    }
+
+    fn loops(&self, d: &Conv2dDims) -> usize {
+        let threads = self.owners() * self.lanes;
+        let fill = |elements: u32| passes(&[elements.div_ceil(threads) as usize]);
+        let [rows, run] = if self.lanes == 1 { [2, 2 * self.windows] } else { [1, 4 * self.windows / self.lanes] };
+        let chunk = fill((2 * self.windows + 2) * self.channels[0])
+            + fill(self.windows * self.channels[1] / 4)
+            + passes(&[rows as usize, run as usize]);
+        let chunks = (d.out_w / 2).div_ceil(self.windows) as usize;
+        let row = 1 + chunks * (1 + chunk);
+        let sums = if self.lanes == 1 { 0 } else { 26 * passes(&[self.lanes as usize - 1]) };
+        1 + d.rows_per_split as usize * (1 + row) + sums
+    }
+}
+
+/// Shapes beside the layers' own: odd sizes, padding, more than one block of channels, pictures smaller than a block.
+fn shapes() -> Vec<Conv2dDims> {
+    [
+        Conv2dDims::new(1, [4, 4, 4], 8, [3, 3], false, true),
+        Conv2dDims::new(3, [11, 14, 8], 16, [3, 3], true, true),
+        Conv2dDims::new(2, [9, 37, 16], 24, [3, 3], false, true),
+        Conv2dDims::new(2, [7, 9, 32], 128, [3, 3], true, true),
+        Conv2dDims::new(45, [8, 5, 8], 8, [3, 3], false, true),
+        Conv2dDims::new(2, [5, 71, 8], 64, [3, 3], false, true),
+        Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(2, [63, 63, 16], 32, [3, 3], false, true),
+        Conv2dDims::new(2, [30, 30, 32], 64, [3, 3], false, true),
+    ]
+    .map(Conv2dDims::pooled)
+    .to_vec()
+}
+
+fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
+    shapes().iter().map(Dims::words).filter(|d| fits(d)).collect()
+}
+
+/// Side of a workgroup's block of the product.
+const SIDE: u32 = 64;
+/// Terms that a workgroup brings into its memory at a time.
+const DEPTH: u32 = 16;
+/// Invocations of a workgroup.
+const THREADS: u32 = 128;
+
+/// Smaller products are no block.
+fn dense_fits(d: &[u32]) -> bool {
+    let d = DenseDims::of(d);
+    d.in_n >= SIDE / 2 && d.out_n >= SIDE / 2 && d.splits <= MAX_GROUPS && d.batch.div_ceil(SIDE) <= MAX_GROUPS
+}
+
+fn dense_constants(_: &[u32]) -> Vec<(&'static str, u32)> {
+    vec![("DEPTH", DEPTH)]
+}
+
+/// Passes over `terms` terms, of which each round brings `fills` elements of four into workgroup memory, and `sums` loops over them.
+fn dense_loops(terms: u32, fills: [u32; 2], sums: usize) -> usize {
+    let fill: usize = fills.iter().filter(|n| **n > 0).map(|n| passes(&[n.div_ceil(THREADS) as usize])).sum();
+    1 + terms.div_ceil(DEPTH) as usize * (1 + fill + sums * passes(&[DEPTH as usize]))
+}
+
+fn dense_cases() -> Vec<Vec<u32>> {
+    [(1, 32, 32), (3, 44, 52), (3, 300, 36), (70, 516, 68), (64, 128, 64), (130, 300, 132), (16, 12_544, 128)]
+        .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, true).words())
+        .to_vec()
+}
+
+const TILE_WGSL: &str = include_str!("../../shaders/shared/conv2d_tile.wgsl.jinja");
+const DENSE_FILE: &str = "tile/dense.wgsl.jinja";
+const DENSE_SOURCE: &str = include_str!("../../shaders/tile/dense.wgsl.jinja");
+
+/// What a dense variant is beside its key and grid.
+const fn dense_variant(of: &'static str) -> Variant {
+    Variant { of, needs: Needs::Nothing, software: false, fits: dense_fits, constants: dense_constants }
+}
+
+/// The variants.
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        shared: &[TILE_WGSL],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            Tiling::forward(d).grid(d, d.out_c)
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            Tiling::forward(d).loops(d.in_c, 4)
+        },
+        cases: || cases(forward_fits),
+        ..another(
+            &fused::KERNELS[0],
+            "conv2d_relu_maxpool2x2.forward/tile",
+            "tile/conv2d_relu_maxpool2x2.wgsl.jinja",
+            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2.wgsl.jinja"),
+            Variant {
+                of: "conv2d_relu_maxpool2x2.forward",
+                needs: Needs::Nothing,
+                software: false,
+                fits: forward_fits,
+                constants: |d| {
+                    let d = Conv2dDims::of(d);
+                    Tiling::forward(d).constants(d.in_c, d.out_c)
+                },
+            },
+        )
+    },
+    Kernel {
+        shared: &[TILE_WGSL],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            Tiling::backward_input(d).grid(d, d.in_c)
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            Tiling::backward_input(d).loops(d.out_c, 1)
+        },
+        cases: || cases(input_fits),
+        ..another(
+            &fused::KERNELS[1],
+            "conv2d_relu_maxpool2x2.backward_input/tile",
+            "tile/conv2d_relu_maxpool2x2_backward_input.wgsl.jinja",
+            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_backward_input.wgsl.jinja"),
+            Variant {
+                of: "conv2d_relu_maxpool2x2.backward_input",
+                needs: Needs::Nothing,
+                software: false,
+                fits: input_fits,
+                constants: |d| {
+                    let d = Conv2dDims::of(d);
+                    Tiling::backward_input(d).constants(d.out_c, d.in_c)
+                },
+            },
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            let [ci_b, co_b] = WeightTiling::new(d).channels;
+            [d.out_c / co_b, d.in_c / ci_b, d.splits]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            WeightTiling::new(d).loops(d)
+        },
+        cases: || cases(weight_fits),
+        ..another(
+            &fused::KERNELS[2],
+            "conv2d_relu_maxpool2x2.backward_weight/tile",
+            "tile/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja",
+            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
+            Variant {
+                of: "conv2d_relu_maxpool2x2.backward_weight",
+                needs: Needs::Nothing,
+                software: false,
+                fits: weight_fits,
+                constants: WeightTiling::constants,
+            },
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = DenseDims::of(d);
+            [d.out_n.div_ceil(SIDE), d.batch.div_ceil(SIDE), d.splits]
+        },
+        loops: |d| dense_loops(DenseDims::of(d).per_split, [4 * DEPTH, 16 * DEPTH], 1),
+        cases: dense_cases,
+        ..another(dense::FORWARD, "dense.forward/tile", DENSE_FILE, DENSE_SOURCE, dense_variant("dense.forward"))
+    },
+    Kernel {
+        grid: |d| {
+            let d = DenseDims::of(d);
+            [d.in_n.div_ceil(SIDE), d.batch.div_ceil(SIDE), 1]
+        },
+        loops: |d| dense_loops(DenseDims::of(d).out_n, [4 * DEPTH, 0], 1),
+        cases: dense_cases,
+        ..another(
+            dense::BACKWARD_INPUT,
+            "dense.backward_input/tile",
+            DENSE_FILE,
+            DENSE_SOURCE,
+            dense_variant("dense.backward_input"),
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = DenseDims::of(d);
+            [d.in_n.div_ceil(SIDE), d.out_n.div_ceil(SIDE), 1]
+        },
+        loops: |d| dense_loops(DenseDims::of(d).batch, [16 * DEPTH, 0], 2),
+        cases: dense_cases,
+        ..another(
+            dense::BACKWARD_WEIGHT,
+            "dense.backward_weight/tile",
+            DENSE_FILE,
+            DENSE_SOURCE,
+            dense_variant("dense.backward_weight"),
+        )
+    },
+];
