@@ -1,8 +1,31 @@
 //! Which variant of a kernel an adapter plays.
 
+use super::Choice;
 use super::gpu::Adapter;
 use crate::kernel::{Kernel, Needs};
 use crate::plan::Program;
+use serde::{Deserialize, Serialize};
+
+/// The variant that was chosen for a kernel at some sizes. Variants round differently, so a training that goes on must go on with its
+/// own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Technique {
+    /// Key of the kernel that every adapter can run.
+    pub kernel: String,
+    /// The words of its dims.
+    pub dims: Vec<u32>,
+    /// Key of what is played.
+    pub variant: String,
+}
+
+impl Choice {
+    /// The same device, on which these techniques are chosen again wherever they can run.
+    pub fn replaying(&self, techniques: &[Technique]) -> Self {
+        let mut adapter = self.adapter.clone();
+        adapter.iter_mut().for_each(|a| a.replayed = techniques.to_vec());
+        Self { adapter, why: self.why.clone() }
+    }
+}
 
 impl Adapter {
     /// Whether the adapter has what a kernel needs.
@@ -19,13 +42,25 @@ impl Adapter {
         std::iter::once(kernel).chain(kernel.variants().filter(fits)).collect()
     }
 
-    /// Puts the best variant that is known in the place of every kernel of the program.
-    pub fn choose_variants(&self, program: &mut Program) {
+    /// Puts the best variant that is known in the place of every kernel of the program, and returns what was chosen where there was a
+    /// choice: a training's own choice if it is replayed ([`Choice::replaying`]), else what `tune` measured ([`crate::player::Tuned::chosen`]), else
+    /// the default.
+    pub fn choose_variants(&self, program: &mut Program) -> Vec<Technique> {
+        let mut chosen = Vec::new();
         for dispatch in program.plans.iter_mut().flat_map(|plan| &mut plan.dispatches) {
-            // A variant stands behind what it is better than wherever it runs at all, until `tune` knows more.
-            if let Some(best) = self.candidates(dispatch.kernel, &dispatch.dims).pop() {
-                dispatch.take(best);
+            let (kernel, dims) = (dispatch.kernel, &dispatch.dims);
+            let candidates = self.candidates(kernel, dims);
+            let replayed = self.replayed.iter().find(|t| t.kernel == kernel.key && t.dims == *dims).map(|t| t.variant.as_str());
+            let known = replayed.or_else(|| self.tuned.as_ref()?.chosen(kernel, dims));
+            let known = known.and_then(|key| candidates.iter().find(|k| k.key == key));
+            // A variant stands behind what it is better than wherever it runs at all.
+            let Some(&best) = known.or(candidates.last()) else { continue };
+            let technique = Technique { kernel: kernel.key.to_owned(), dims: dims.clone(), variant: best.key.to_owned() };
+            if candidates.len() > 1 && !chosen.contains(&technique) {
+                chosen.push(technique);
             }
+            dispatch.take(best);
         }
+        chosen
     }
 }
