@@ -43,7 +43,8 @@ impl Adapter {
     }
 
     /// Puts the best variant that is known in the place of every kernel of the program, and returns what was chosen where there was a
-    /// choice: a training's own choice if it is replayed ([`Choice::replaying`]), else what `tune` measured ([`crate::player::Tuned::chosen`]), else
+    /// choice: a training's own choice if it is replayed ([`Choice::replaying`]), else what `tune` measured
+    /// ([`crate::player::Tuned::chosen`]), else
     /// the default.
     pub fn choose_variants(&self, program: &mut Program) -> Vec<Technique> {
         let mut chosen = Vec::new();
