@@ -40,13 +40,15 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Time every kernel of a real step and say what bounds it
     Profile(ProfileArgs),
+    /// Find the fastest technique for each kernel on an adapter, and keep it for later runs
+    Tune(TuneArgs),
 }
 
 /// `--device`.
 #[derive(Args, Clone, Debug)]
 pub struct DeviceArgs {
     /// auto, gpu, cpu, or an adapter's name or index from `wgradcam devices`. auto takes a real GPU, else the CPU path, because
-    /// a software adapter is slower than it on the same cores
+    /// a software adapter is slower than it on the same cores, unless `wgradcam tune` has measured otherwise
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceChoice,
 }
@@ -442,6 +444,35 @@ pub struct ProfileArgs {
     /// The device.
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+/// `tune`.
+#[derive(Args, Debug)]
+pub struct TuneArgs {
+    /// Tune nothing: print what is kept of this adapter
+    #[arg(long, conflicts_with = "forget")]
+    pub show: bool,
+    /// Tune nothing: remove what is kept of this adapter, so that the defaults are used again
+    #[arg(long, conflicts_with = "json")]
+    pub forget: bool,
+    /// Print what is kept as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Pictures per batch; 64 is training's default. Batches of other sizes take what was measured for the nearest one
+    #[arg(long, short, default_value_t = 64, value_name = "N")]
+    pub batch_size: usize,
+    /// Timed runs of each technique, of which the median is taken; more are steadier on a busy machine
+    #[arg(long, default_value_t = 7, value_name = "N")]
+    pub repeat: usize,
+    /// Number of classes
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub classes: usize,
+    /// The network.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The adapter: gpu (the best there is), or a name or index from `wgradcam devices`
+    #[arg(long, default_value = "gpu", value_name = "DEVICE")]
+    pub device: DeviceChoice,
 }
 
 /// Units of the hidden layers, possibly none.

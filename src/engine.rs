@@ -7,7 +7,7 @@ use crate::model::{Mode, Model, PictureSet, lower};
 use crate::ops::gather::{pack, words_per_picture};
 use crate::ops::padded;
 use crate::plan::{PlanId, Program};
-use crate::player::{Choice, CpuPlayer, GpuPlayer, OutOfMemory, Player};
+use crate::player::{Choice, CpuPlayer, FirstUse, GpuPlayer, OutOfMemory, Player, Technique};
 use anyhow::{Result, bail, ensure};
 use std::borrow::Cow;
 
@@ -158,6 +158,7 @@ pub struct Engine {
     model: Model,
     player: Box<dyn Player>,
     passes: Vec<Pass>,
+    techniques: Vec<Technique>,
 }
 
 impl Engine {
@@ -188,9 +189,10 @@ impl Engine {
                 Pass { set, batch, full, tail }
             })
             .collect();
+        let mut techniques = Vec::new();
         let player: Box<dyn Player> = match &choice.adapter {
             Some(adapter) => {
-                adapter.choose_variants(&mut program);
+                techniques = adapter.choose_variants(&mut program);
                 // Its memory is this machine's.
                 if adapter.facts().software {
                     enough_memory(&program)?;
@@ -202,7 +204,7 @@ impl Engine {
                 Box::new(CpuPlayer::<f32>::new(program))
             }
         };
-        let mut engine = Self { model: model.clone(), player, passes };
+        let mut engine = Self { model: model.clone(), player, passes, techniques };
         let mut uploaded = Vec::new();
         for (r, pass) in requests.iter().zip(engine.passes.clone()) {
             if !uploaded.contains(&r.set) {
@@ -254,6 +256,16 @@ impl Engine {
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The variants that it plays, where there was a choice.
+    pub fn techniques(&self) -> &[Technique] {
+        &self.techniques
+    }
+
+    /// What its device cost before the first step; none on the CPU path.
+    pub fn first_use(&self) -> Option<FirstUse> {
+        self.player.first_use()
     }
 
     /// The pass of the request with this number.

@@ -224,6 +224,17 @@ impl Case {
     }
 }
 
+/// Inputs of a kernel at these sizes, in binding order, as the bounded tier draws them; none for a buffer that is only written.
+pub fn inputs(kernel: &Kernel, dims: &[u32]) -> Vec<Option<Values>> {
+    let input = |(i, b): (u32, &Binding)| {
+        (b.access != Access::Write).then(|| match draw(kernel, dims, Tier::Floats, [1, i], b) {
+            Values::F(v) => Values::F(v[..v.len() - SENTINEL].to_vec()),
+            Values::U(v) => Values::U(v[..v.len() - SENTINEL].to_vec()),
+        })
+    };
+    (0..).zip(kernel.bindings).map(input).collect()
+}
+
 fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, [seed, place]: [u32; 2], binding: &Binding) -> Values {
     let len = (binding.len)(dims);
     let given = if binding.access == Access::Write { None } else { (kernel.input)(dims, binding.name, seed) };

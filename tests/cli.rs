@@ -262,7 +262,7 @@ fn summary_devices_and_help() {
     assert!(serde_json::from_str::<Value>(&good(here.path(), "devices --json").out).is_ok_and(|v| v.is_array()));
     assert!(good(here.path(), "--version").out.starts_with("wgradcam "));
     let help = good(here.path(), "--help").out;
-    for command in ["train", "evaluate", "predict", "gradcam", "demo", "summary", "devices", "verify"] {
+    for command in ["train", "evaluate", "predict", "gradcam", "demo", "summary", "devices", "verify", "profile", "tune"] {
         assert!(help.contains(command), "{help}");
         let own = good(here.path(), &format!("{command} --help")).out;
         assert!(own.contains(&format!("Usage: wgradcam {command}")) && own.contains("Options:"), "{own}");
@@ -346,6 +346,169 @@ fn train_and_explain_on_the_adapter() {
         serde_json::from_str::<Value>(&ran.out).expect("JSON")["loss"].as_f64().expect("a loss")
     });
     assert!((losses[0] - losses[1]).abs() < 2e-6, "{losses:?}");
+}
+
+/// A network with kernels that llvmpipe has variants for, and small enough to be tuned in a second.
+const TUNED: &str = "--size 16 --filters 16 --dense 64 --batch-size 8";
+
+/// Keys of the kernels that a profiled step plays.
+fn played(ran: &Ran) -> Vec<String> {
+    let json: Value = serde_json::from_str(&ran.out).expect("JSON only on stdout");
+    json["rows"].as_array().expect("rows").iter().map(|r| r["kernel"].as_str().expect("a key").to_owned()).collect()
+}
+
+#[test]
+fn tune_chooses_shows_and_forgets_and_later_runs_play_what_it_chose() {
+    let Some(adapter) = common::adapter() else { return };
+    let here = own();
+    let dir = here.path();
+    let nothing = cached(dir, "tune --show");
+    assert!(nothing.out.contains("Nothing was tuned") && nothing.out.contains(&adapter.facts().name), "{}", nothing.out);
+    assert_eq!(cached(dir, "tune --show --json").out, "null\n");
+    assert!(cached(dir, "tune --forget").out.contains("nothing to forget"));
+
+    let tuned: Value = serde_json::from_str(&cached(dir, &format!("tune {TUNED} --repeat 3 --json")).out).expect("JSON");
+    assert_eq!(tuned["adapter"], adapter.facts().name.as_str());
+    assert_eq!((&tuned["driver"], &tuned["stale"]), (&adapter.facts().driver.as_str().into(), &Value::Null));
+    assert!(["adapter_ms", "cpu_ms"].iter().all(|k| tuned["step"][k].as_f64().is_some_and(|ms| ms > 0.0)), "{tuned}");
+    let kernels = tuned["kernels"].as_array().expect("an array");
+    let ms = |c: &Value| c["median_ms"].as_f64().expect("every technique passes its check and is timed");
+    for m in kernels {
+        let candidates = m["candidates"].as_array().expect("an array");
+        assert!(candidates.len() > 1 && candidates[0]["kernel"] == m["kernel"], "{m}");
+        let least = candidates.iter().map(ms).fold(f64::INFINITY, f64::min);
+        let chosen = candidates.iter().find(|c| c["kernel"] == m["chosen"]).expect("the chosen");
+        assert_eq!(ms(chosen), least, "{m}");
+    }
+    // Told again as it was measured.
+    let again: Value = serde_json::from_str(&cached(dir, "tune --show --json").out).expect("JSON");
+    assert_eq!(again, tuned);
+    let table = cached(dir, "tune --show").out;
+    assert!(table.contains("A training step of 8 pictures") && table.contains("Valid"), "{table}");
+    for m in kernels {
+        let chosen = format!("* {}", m["chosen"].as_str().expect("a key"));
+        assert!(table.contains(&chosen) && table.contains("batch 8, in h 16") && table.contains(" ms  ("), "{chosen}:\n{table}");
+    }
+
+    // Later runs take what is chosen, for batches of other sizes too.
+    let profile = |flags: &str| cached(dir, &format!("profile --json --repeat 1 --device gpu {flags}"));
+    let network = TUNED.rsplit_once("--").expect("a last flag").0;
+    alter_tuned(dir, |v| choose_candidate(v, 0));
+    let base = played(&profile(TUNED));
+    assert!(base.iter().all(|k| !k.contains('/')), "{base:?}");
+    for number in [0, 1] {
+        alter_tuned(dir, |v| choose_candidate(v, number));
+        for batch in ["8", "5"] {
+            let keys = played(&profile(&format!("{network} --batch-size {batch}")));
+            // Another layer may have no variant, and play the kernel itself in any case.
+            for m in kernels.iter().filter(|m| base.iter().any(|k| m["kernel"] == k.as_str())) {
+                let variant = m["candidates"][1]["kernel"].as_str().expect("a key").to_owned();
+                assert_eq!(keys.contains(&variant), number == 1, "{variant} at batch {batch}: {keys:?}");
+            }
+        }
+    }
+    alter_tuned(dir, |v| choose_candidate(v, 0));
+    let default = played(&{
+        let own = TempDir::new().expect("a folder");
+        cached(own.path(), &format!("profile --json --repeat 1 --device gpu {TUNED}"))
+    });
+    assert_eq!(base != default, !kernels.is_empty());
+
+    // auto goes by the measured step where the adapter is a software one.
+    if adapter.facts().software {
+        for (adapter_ms, wanted) in [(1.0, "Device: llvmpipe"), (3.0, "Device: the CPU path")] {
+            alter_tuned(dir, |v| {
+                v["step"] = serde_json::json!({"batch": 8, "parameters": 1, "adapter_ms": adapter_ms, "cpu_ms": 2.0, "date": ""})
+            });
+            let ran = cached(dir, &format!("profile --repeat 1 --device auto {TUNED}"));
+            assert!(ran.err.contains(wanted) && ran.err.contains("`wgradcam tune` measured"), "{}", ran.err);
+        }
+    }
+
+    // Another driver's or other shaders' measurements are of no use, say so in one line, and are made anew.
+    for field in ["driver", "shaders"] {
+        alter_tuned(dir, |v| v[field] = "of yore".into());
+        let ran = profile(TUNED);
+        assert_eq!(ran.err.lines().filter(|l| l.starts_with("Note: ") && l.contains("of yore")).count(), 1, "{}", ran.err);
+        assert_eq!(played(&ran), default);
+        assert!(cached(dir, "tune --show").out.contains("STALE"));
+        assert!(cached(dir, "tune --show --json").out.contains("of yore"));
+        let ran = cached(dir, &format!("tune {TUNED} --repeat 1"));
+        assert!(ran.err.contains("made anew") && ran.out.contains("Valid"), "{}", ran.err);
+    }
+    // A damaged file is a warning and no error.
+    let path = kept(dir, "tune-").expect("a file");
+    let whole = text(&path);
+    fs::write(&path, &whole[..whole.len() / 2]).expect("written");
+    let ran = profile(TUNED);
+    assert!(ran.err.lines().any(|l| l.starts_with("Warning: ") && l.contains("damaged") && l.contains("tune-")), "{}", ran.err);
+    assert_eq!(played(&ran), default);
+    assert!(cached(dir, "tune --show").err.contains("Warning: "));
+    let ran = cached(dir, &format!("tune {TUNED} --repeat 1"));
+    assert!(ran.err.contains("Warning: what was measured before is damaged"), "{}", ran.err);
+
+    assert!(cached(dir, "tune --forget").out.contains("Removed"));
+    assert_eq!(kept(dir, "tune-"), None);
+    assert_eq!(played(&profile(TUNED)), default);
+}
+
+#[test]
+fn tuning_adds_to_what_is_kept_and_trainings_use_it() {
+    let Some(_) = common::adapter() else { return };
+    let here = own();
+    let dir = here.path();
+    let count = |args: &str| -> usize {
+        let json: Value = serde_json::from_str(&cached(dir, &format!("tune {args} --repeat 1 --json")).out).expect("JSON");
+        json["kernels"].as_array().map_or(0, Vec::len)
+    };
+    let first = count(TUNED);
+    assert_eq!(count(TUNED), first, "the same sizes are replaced");
+    assert!(count(&TUNED.replace("-size 8", "-size 4")) == 2 * first);
+    alter_tuned(dir, |v| choose_candidate(v, 0));
+    let ran = cached(dir, &format!("train set --out base --epochs 1 --panels 0 --device gpu {TUNED}"));
+    assert!(ran.err.contains("First use: opened the device in ") && ran.err.contains("kernels in "), "{}", ran.err);
+    cached(dir, "tune --forget");
+    cached(dir, &format!("train set --out default --epochs 1 --panels 0 --device gpu {TUNED}"));
+    let techniques = |run: &str| {
+        let last = wgradcam::train::Checkpoint::load(&dir.join(run).join("last.safetensors")).expect("a state");
+        last.progress.techniques
+    };
+    assert!(techniques("base").iter().all(|t| t.variant == t.kernel));
+    assert_eq!(techniques("base").is_empty(), first == 0);
+    assert_eq!(techniques("default") == techniques("base"), first == 0);
+}
+
+#[test]
+fn what_the_driver_compiled_is_kept_and_a_damaged_file_is_not_used() {
+    let Some(adapter) = common::adapter() else { return };
+    let here = TempDir::new().expect("a folder");
+    let dir = here.path();
+    let first_use = || -> Value {
+        let ran = cached(dir, &format!("profile --json --repeat 1 --device gpu {TUNED}"));
+        let json: Value = serde_json::from_str(&ran.out).expect("JSON");
+        assert!(json["first_step"].as_f64().is_some_and(|s| s > 0.0));
+        json["first_use"].clone()
+    };
+    let first = first_use();
+    assert!(first["kernels"].as_u64().is_some_and(|n| n > 10), "{first}");
+    assert!(["find", "open", "compile"].iter().all(|k| first[k].as_f64().is_some_and(|s| s > 0.0)), "{first}");
+    if !adapter.facts().features.contains(&"pipeline-cache") {
+        assert_eq!(first["pipeline_cache"], "nothing");
+        assert_eq!(kept(dir, "pipelines-"), None);
+        return;
+    }
+    let path = kept(dir, "pipelines-").expect("a file");
+    let whole = fs::read(&path).expect("a file");
+    assert!(first_use()["pipeline_cache"]["bytes"].as_u64().is_some_and(|n| n > 0 && n < whole.len() as u64));
+    let mut damaged = whole.clone();
+    *damaged.last_mut().expect("a byte") ^= 1;
+    fs::write(&path, &damaged).expect("written");
+    // The measurement of the peaks is the first to open the device: it finds nothing that it can use and makes the file anew.
+    assert!(first_use()["pipeline_cache"]["bytes"].as_u64().is_some_and(|n| n > 0));
+    assert!(fs::read(&path).expect("a file") != damaged);
+    // The CPU path compiles nothing.
+    let ran = cached(dir, &format!("profile --json --repeat 1 --device cpu {TUNED}"));
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).expect("JSON")["first_use"], Value::Null);
 }
 
 // Bad paths.
@@ -500,6 +663,15 @@ fn wrong_flags() {
         ("--nonsense", &["--nonsense"]),
     ] {
         bad(dir, &train(flags), says);
+    }
+    for (flags, says) in [
+        ("--repeat 0", &["--repeat 0"][..]),
+        ("--batch-size 0", &["--batch-size 0"]),
+        ("--device cpu", &["tune needs an adapter", "wgradcam devices"]),
+        ("--show --forget", &["--show", "--forget"]),
+        ("--size 2", &["--size"]),
+    ] {
+        bad(dir, &format!("tune {flags}"), says);
     }
     bad(dir, "train set --out out --device 77", &["--device 77", "wgradcam devices"]);
     bad(dir, "train set --out out --device nosuchcard", &["--device nosuchcard", "wgradcam devices"]);

@@ -8,6 +8,7 @@ mod common;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use wgradcam::kernel::{self, Kernel};
+use wgradcam::tune::{Contest, Tuner};
 use wgradcam::verify;
 
 /// Kernel, what stands in its text, what is put there.
@@ -444,4 +445,25 @@ fn an_unaltered_kernel_passes() {
     let mutant = plant(&("dense.forward", "// 8 rows by 8 outputs", "// eight rows by eight outputs"));
     let row = verify::check(&adapter, mutant, &(mutant.cases)());
     assert!(row.passed, "{:?}", row.failure);
+}
+
+#[test]
+fn tune_never_chooses_a_technique_that_fails_its_check() {
+    let Some(adapter) = common::adapter() else { return };
+    let kernel = kernel::by_key("dense.forward");
+    let faulty = plant(FAULTS.iter().find(|f| f.0 == kernel.key).expect("a fault"));
+    let faulty: &'static Kernel = Box::leak(Box::new(Kernel { key: "dense.forward/faulty", ..*faulty }));
+    let right: &'static Kernel = Box::leak(Box::new(Kernel { key: "dense.forward/right", ..*kernel }));
+    let dims = (kernel.cases)()[0].clone();
+    let contest = |candidates| Contest { kernel, dims: dims.clone(), candidates };
+    let mut tuner = Tuner::new(&adapter, 3);
+    let measured = tuner.hold(&contest(vec![kernel, faulty]), |_| ()).expect("it is held");
+    assert_eq!(measured.chosen, kernel.key);
+    let [a, b] = &measured.candidates[..] else { panic!("{measured:?}") };
+    assert!(a.failure.is_none() && a.median_ms.is_some(), "{a:?}");
+    assert!(b.median_ms.is_none() && b.failure.as_ref().is_some_and(|f| f.contains("should be")), "{b:?}");
+    // Not even where it stands in the kernel's own place.
+    assert_eq!(tuner.hold(&contest(vec![faulty, right]), |_| ()).expect("it is held").chosen, right.key);
+    let error = format!("{:#}", tuner.hold(&contest(vec![faulty]), |_| ()).expect_err("nothing is right"));
+    assert!(error.contains("no technique for dense.forward passes"), "{error}");
 }

@@ -300,6 +300,7 @@ fn weights_files() -> Vec<Vec<u8>> {
             updates: 1,
             best: Some(1),
             settings: RunConfig::default().to_toml().expect("settings"),
+            techniques: Vec::new(),
             train: data.fingerprint(),
             validation: data.fingerprint(),
         },

@@ -99,6 +99,37 @@ fn five_epochs_and_five_more_are_ten() {
 }
 
 #[test]
+fn a_training_goes_on_with_its_own_variants_whatever_was_tuned_meanwhile() {
+    let Some(_) = common::adapter() else { return };
+    let dir = folder();
+    let dir = dir.path();
+    let network = "--size 16 --filters 16 --dense 64 --batch-size 8";
+    cached(dir, &format!("tune {network} --repeat 1"));
+    let train = format!("train set {network} --panels 0 --device gpu");
+    alter_tuned(dir, |v| choose_candidate(v, 0));
+    cached(dir, &format!("{train} --out two --epochs 2"));
+    cached(dir, &format!("{train} --out one --epochs 1"));
+    alter_tuned(dir, |v| choose_candidate(v, 1));
+    cached(dir, "train --resume one --epochs 2 --panels 0 --device gpu");
+    cached(dir, &format!("{train} --out other --epochs 2"));
+    let last = |run: &str| Checkpoint::load(&dir.join(run).join("last.safetensors")).expect("a state");
+    let [two, one, other] = ["two", "one", "other"].map(last);
+    assert_eq!(one.progress, two.progress);
+    for name in ["last.safetensors", "best.safetensors", "history.csv"] {
+        let [a, b] = ["one", "two"].map(|run| fs::read(dir.join(run).join(name)).expect("a file"));
+        assert!(a == b, "{name} differs");
+    }
+    // Without the record it would have been another training.
+    if !two.progress.techniques.is_empty() {
+        assert!(two.progress.techniques != other.progress.techniques);
+        assert!(two.weights.values != other.weights.values, "the variants round alike: this test cannot fail");
+    }
+    // The CPU path has no variants and goes on all the same.
+    good(dir, "train --resume one --epochs 3 --panels 0 --device cpu");
+    assert!(last("one").progress.techniques.is_empty());
+}
+
+#[test]
 fn a_death_at_any_point_of_any_write_costs_nothing() {
     if !cfg!(debug_assertions) {
         eprintln!("SKIPPED: a release build has no faults on demand");

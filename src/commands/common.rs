@@ -2,8 +2,9 @@
 
 use crate::cli::{DeviceArgs, ModelArgs, ReaderArgs, WeightsArgs};
 use crate::data::{self, Dataset, Item, Limit, OnBad, Reader};
-use crate::model::ModelSettings;
-use crate::player::{Choice, choose};
+use crate::model::{Model, ModelSettings};
+use crate::player::{Cache, Choice, choose_with};
+use crate::rng::hash3;
 use crate::train::{MAX_BATCH, RunConfig, Weights, load};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ pub fn reader(base: Reader, args: &ReaderArgs, size: [usize; 2]) -> Reader {
 
 /// Chooses the device and says in one line on stderr what was taken and why.
 pub fn device(args: &DeviceArgs) -> Result<Choice> {
-    let choice = choose(&args.device)?;
+    let choice = choose_with(&args.device, &Cache::of_user())?;
     eprintln!("Device: {}", choice.why);
     Ok(choice)
 }
@@ -113,6 +114,21 @@ pub fn unlabelled(paths: &[PathBuf], reader: &Reader, on_bad: OnBad) -> Result<D
     let files = data::list_pictures(paths)?;
     let items: Vec<Item> = files.into_iter().map(|path| Item { path, class: 0 }).collect();
     Dataset::load(&items, &["pictures".to_owned()], reader, on_bad, Limit::default(), Some("read"))
+}
+
+/// Random pictures of the model's size, the classes in turn.
+pub fn random_pictures(model: &Model, n: usize) -> Dataset {
+    let [height, width] = model.settings.size;
+    let classes = model.outputs.max(2);
+    Dataset {
+        classes: (0..classes).map(|c| format!("class {c}")).collect(),
+        paths: vec!["made".into(); n],
+        labels: (0..n).map(|i| (i % classes) as u32).collect(),
+        pixels: (0..n * height * width * 3).map(|i| hash3(1, 2, i as u32) as u8).collect(),
+        height,
+        width,
+        traits: Default::default(),
+    }
 }
 
 /// Makes a folder to write into and checks that it can be written, before any long work.

@@ -14,6 +14,7 @@ mod progress;
 mod sets;
 mod summary;
 mod train;
+mod tune;
 mod verify;
 
 use crate::cli::Command;
@@ -44,5 +45,6 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Devices(args) => devices::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Tune(args) => tune::run(&args),
     }
 }

@@ -2,17 +2,15 @@
 
 use super::{common, say};
 use crate::cli::{ProfileArgs, ProfileMode, RowOrder};
-use crate::data::Dataset;
 use crate::engine::{Engine, PassRequest, reading_step};
 use crate::files::write_whole;
 use crate::kernel::{Cost, Step};
 use crate::model::{Explain, Mode, Model, ModelSettings, Target, Technique};
 use crate::ops::adam::Adam;
 use crate::plan::Plan;
-use crate::player::{AdapterFacts, Choice, Clock, Peaks, Timing, peaks};
+use crate::player::{AdapterFacts, Choice, Clock, FirstUse, Peaks, Timing, peaks};
 use crate::report::roofline::{self, digits};
 use crate::report::{save_png, trace};
-use crate::rng::hash3;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use std::path::Path;
@@ -57,21 +55,6 @@ fn writable(flag: &str, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Random pictures of the model's size, the classes in turn.
-fn pictures(model: &Model, n: usize) -> Dataset {
-    let [height, width] = model.settings.size;
-    let classes = model.outputs.max(2);
-    Dataset {
-        classes: (0..classes).map(|c| format!("class {c}")).collect(),
-        paths: vec!["made".into(); n],
-        labels: (0..n).map(|i| (i % classes) as u32).collect(),
-        pixels: (0..n * height * width * 3).map(|i| hash3(1, 2, i as u32) as u8).collect(),
-        height,
-        width,
-        traits: Default::default(),
-    }
-}
-
 fn measure(args: &ProfileArgs, model: &Model, choice: &Choice) -> Result<Profile> {
     // Before the step, with the memory to itself, and again after it, if both fit.
     let before = peaks(choice)?;
@@ -80,7 +63,7 @@ fn measure(args: &ProfileArgs, model: &Model, choice: &Choice) -> Result<Profile
         ProfileMode::Evaluate => Mode::Evaluate,
         ProfileMode::Explain => Mode::Explain(Explain { target: Target::Predicted, technique: Technique::Gradcam }),
     };
-    let data = pictures(model, args.batch_size);
+    let data = common::random_pictures(model, args.batch_size);
     let request = PassRequest { set: "random", data: &data, batch: args.batch_size, mode };
     let mut engine = Engine::new(model, choice, &[request])?;
     for (i, p) in model.params().iter().enumerate() {
@@ -99,6 +82,9 @@ fn measure(args: &ProfileArgs, model: &Model, choice: &Choice) -> Result<Profile
         Ok(start.elapsed().as_secs_f64() / STEPS_PER_SUBMIT as f64)
     };
     // The first steps pay for the driver's compilation and the memory's first touch.
+    let start = Instant::now();
+    player.play(plan, &[step(0)])?;
+    let first_step = start.elapsed().as_secs_f64();
     wall(player, 0)?;
     player.time(plan, &[step(STEPS_PER_SUBMIT)])?;
     let (mut walls, mut timing) = (Vec::new(), None::<Timing>);
@@ -115,10 +101,11 @@ fn measure(args: &ProfileArgs, model: &Model, choice: &Choice) -> Result<Profile
     }
     let timing = timing.context("nothing was timed")?;
     let peaks = peaks(choice).map_or(before, |after| before.better(after));
-    let device = player.device();
+    let (device, first_use) = (player.device(), player.first_use());
     let plan = &player.program().plans[plan.0];
     let facts = choice.adapter.as_ref().map(|a| a.facts().clone());
-    Ok(Profile::new(device, facts, args.mode, plan, peaks, Spread::of(walls), timing))
+    let profile = Profile::new(device, facts, args.mode, plan, peaks, Spread::of(walls), timing);
+    Ok(Profile { first_use, first_step, ..profile })
 }
 
 /// A quantity that was measured several times.
@@ -186,6 +173,10 @@ struct Profile {
     repeat: usize,
     clock: Clock,
     peaks: Peaks,
+    /// What the device cost before the first step; none on the CPU path.
+    first_use: Option<FirstUse>,
+    /// Seconds of the first step.
+    first_step: f64,
     /// Seconds of a step played without any clock inside.
     wall: Spread,
     /// Seconds of all rows' medians.
@@ -218,6 +209,8 @@ impl Profile {
             repeat: timing.steps.len(),
             clock: timing.clock,
             peaks,
+            first_use: None,
+            first_step: 0.0,
             wall,
             sum: rows.iter().map(|r| r.seconds.median).sum(),
             rows,
@@ -239,6 +232,8 @@ impl Profile {
             p.copied / 2.0 / f64::from(1 << 20),
             digits(1e6 * p.dispatch)
         );
+        let first = self.first_use.map_or(String::new(), |first| format!("{first}; "));
+        say!("First use: {first}first step {:.2} s", self.first_step);
         say!("");
         let width = self.rows.iter().map(|r| r.label.chars().count()).max().unwrap_or(0).max(22);
         say!(

@@ -17,6 +17,16 @@ pub fn bar(pictures: usize, what: &str) -> ProgressBar {
     ProgressBar::new(pictures as u64).with_style(style).with_prefix(what.to_owned())
 }
 
+/// A bar over `n` pieces of work of any length.
+pub fn counter(n: usize, what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {elapsed} {wide_msg}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=>.");
+    let bar = ProgressBar::new(n as u64).with_style(style).with_prefix(what.to_owned());
+    // A check may take seconds.
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 /// Watches a training on the terminal.
 pub struct Watch {
     epochs: usize,

@@ -197,6 +197,7 @@ impl Run<'_> {
             Start::From(checkpoint) => Trainer::resume(self.choice, checkpoint.clone(), pictures, t, self.folder, log_steps)
                 .with_context(|| format!("--resume {}", self.folder.display())),
         }?;
+        trainer.first_use().iter().for_each(|first| eprintln!("First use: {first}"));
         let config = RunConfig { train: trainer.settings().clone(), ..self.config.clone() };
         write_whole(&self.folder.join("config.toml"), config.to_toml()?.as_bytes())?;
         write_whole(&self.folder.join("summary.txt"), model.summary().as_bytes())?;

@@ -1,5 +1,6 @@
 //! Which adapters there are, and which device to take.
 
+use super::Cache;
 use super::gpu::{Adapter, Floor};
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -84,6 +85,12 @@ fn rank(facts: &AdapterFacts) -> usize {
 /// Takes the device that the user asked for; an error names what there is. `WGRADCAM_LIMITS=default|downlevel` holds an adapter
 /// to that [`Floor`], to try it.
 pub fn choose(choice: &DeviceChoice) -> Result<Choice> {
+    choose_with(choice, &Cache::none())
+}
+
+/// The same with what earlier runs left in a cache: the adapter plays what `tune` found fastest, keeps what its driver compiles,
+/// and of a software adapter and the CPU path `auto` takes whichever `tune` measured to train faster.
+pub fn choose_with(choice: &DeviceChoice, cache: &Cache) -> Result<Choice> {
     if *choice == DeviceChoice::Cpu {
         return Ok(Choice { adapter: None, why: "the CPU path, as asked".into() });
     }
@@ -121,19 +128,37 @@ pub fn choose(choice: &DeviceChoice) -> Result<Choice> {
     if let Some(floor) = Floor::from_env()? {
         adapter = adapter.within(floor);
     }
+    adapter = adapter.with_cache(cache);
     let name = adapter.facts().name.clone();
     if *choice == DeviceChoice::Auto && adapter.facts().software {
-        // Measured in benches/results/: on the same cores the CPU path is several times faster than the shaders.
-        return Ok(Choice {
-            adapter: None,
-            why: format!(
-                "the CPU path: no GPU was found, and the software adapter {name} is slower than it on the same cores; --device gpu takes it"
-            ),
-        });
+        return Ok(software_or_cpu(adapter));
     }
     let why = match choice {
         DeviceChoice::Auto => format!("{name}: the best GPU found; --device cpu, NAME or INDEX chooses otherwise"),
         _ => format!("{name}, as asked"),
     };
     Ok(Choice { adapter: Some(adapter), why })
+}
+
+/// Between a software adapter and the CPU path, which share their cores.
+fn software_or_cpu(adapter: Adapter) -> Choice {
+    let name = adapter.facts().name.clone();
+    let Some(step) = adapter.tuned().and_then(|tuned| tuned.step.clone()) else {
+        // Measured in benches/results/: on the same cores the CPU path is several times faster than the shaders.
+        let why = format!(
+            "the CPU path: no GPU was found, and the software adapter {name} is slower than it on the same cores; --device gpu takes it"
+        );
+        return Choice { adapter: None, why };
+    };
+    let measured = format!(
+        "`wgradcam tune` measured {:.3} ms per picture of a training step on {name} and {:.3} ms on the CPU path",
+        step.adapter_ms, step.cpu_ms
+    );
+    if step.adapter_ms < step.cpu_ms {
+        return Choice {
+            why: format!("{name}: no GPU was found, and {measured}; --device cpu takes the other"),
+            adapter: Some(adapter),
+        };
+    }
+    Choice { adapter: None, why: format!("the CPU path: no GPU was found, and {measured}; --device gpu takes the other") }
 }

@@ -2,15 +2,17 @@
 //! in between.
 
 use super::pace::Pace;
-use super::{AdapterFacts, OutOfMemory, Player, Timing};
+use super::pipelines::Pipelines;
+use super::{AdapterFacts, Cache, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
 use crate::fault;
 use crate::kernel::{Access, Kernel, MAX_ITERATIONS, Needs, Step, StepUniform};
 use crate::plan::{PlanId, Program};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the least adapter offers: to try the program on a better one as if it were that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,22 +53,66 @@ impl Floor {
 }
 
 /// One adapter of this machine.
+#[derive(Clone)]
 pub struct Adapter {
     inner: wgpu::Adapter,
     facts: AdapterFacts,
     floor: Option<Floor>,
+    /// Seconds that it took to find all adapters.
+    find: f64,
+    cache: Cache,
+    pub(super) tuned: Option<Arc<Tuned>>,
+    pub(super) replayed: Vec<Technique>,
 }
 
 impl Adapter {
     /// Every adapter of the primary backends (Vulkan, Metal, DX12).
     pub(super) fn all() -> Vec<Self> {
+        let start = Instant::now();
         let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
         descriptor.backends = wgpu::Backends::PRIMARY;
         // Set, not inherited from the build: debug builds would turn on validation layers and change timings.
         descriptor.flags = wgpu::InstanceFlags::empty().with_env();
         let instance = wgpu::Instance::new(descriptor);
         let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
-        found.into_iter().enumerate().map(|(index, inner)| Self { facts: facts(index, &inner), inner, floor: None }).collect()
+        let find = start.elapsed().as_secs_f64();
+        let adapter = |(index, inner)| Self {
+            facts: facts(index, &inner),
+            inner,
+            floor: None,
+            find,
+            cache: Cache::none(),
+            tuned: None,
+            replayed: Vec::new(),
+        };
+        found.into_iter().enumerate().map(adapter).collect()
+    }
+
+    /// The adapter with what it left in this cache; where that is of no use, one line on stderr says why. An adapter that is held to a
+    /// floor leaves and finds nothing: it is not itself.
+    pub(super) fn with_cache(mut self, cache: &Cache) -> Self {
+        if self.floor.is_none() {
+            let (tuned, line) = cache.tuned(&self.facts).usable();
+            line.iter().for_each(|line| eprintln!("{line}"));
+            (self.tuned, self.cache) = (tuned.map(Arc::new), cache.clone());
+        }
+        self
+    }
+
+    /// The adapter with other measurements, or none, in the place of those that it has.
+    pub fn with_tuned(mut self, tuned: Option<Tuned>) -> Self {
+        self.tuned = tuned.map(Arc::new);
+        self
+    }
+
+    /// What `tune` measured on it, if that is of use.
+    pub fn tuned(&self) -> Option<&Tuned> {
+        self.tuned.as_deref()
+    }
+
+    /// Whether it is held to a [`Floor`].
+    pub fn is_held(&self) -> bool {
+        self.floor.is_some()
     }
 
     /// What matters about it.
@@ -79,7 +125,7 @@ impl Adapter {
         self.floor.is_none() && self.facts.subgroup == [8, 8] && self.inner.features().contains(EIGHT_LANES)
     }
 
-    /// The adapter with no more than the floor's limits and no optional feature.
+    /// The adapter with no more than the floor's limits and no optional feature, and without what was measured on it.
     pub fn within(mut self, floor: Floor) -> Self {
         let limits = floor.limits();
         let f = &mut self.facts;
@@ -89,6 +135,7 @@ impl Adapter {
         f.workgroup_invocations = f.workgroup_invocations.min(limits.max_compute_invocations_per_workgroup);
         f.features.clear();
         self.floor = Some(floor);
+        (self.cache, self.tuned) = (Cache::none(), None);
         self
     }
 
@@ -104,8 +151,8 @@ impl Adapter {
                     // An adapter without some limit for drawing can compute all the same.
                     ..wgpu::Limits::default().or_worse_values_from(&limits)
                 };
-                // For the profile alone; a run without it loses nothing.
-                (required, self.inner.features() & wgpu::Features::TIMESTAMP_QUERY)
+                // For the profile and for what is kept between runs; a run without them loses nothing.
+                (required, self.inner.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE))
             }
         }
     }
@@ -182,6 +229,7 @@ pub struct GpuPlayer {
     pub(super) plans: Vec<Vec<Prepared>>,
     paces: Vec<Pace>,
     fault: Arc<Mutex<Option<String>>>,
+    first_use: FirstUse,
 }
 
 impl GpuPlayer {
@@ -223,8 +271,10 @@ impl GpuPlayer {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
+        let start = Instant::now();
         let (device, queue) = pollster::block_on(adapter.inner.request_device(&descriptor))
             .with_context(|| format!("{name} gave no device; try another --device"))?;
+        let open = start.elapsed().as_secs_f64();
         let fault = Arc::new(Mutex::new(None));
         let (uncaptured, lost) = (Arc::clone(&fault), Arc::clone(&fault));
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -252,12 +302,16 @@ impl GpuPlayer {
             paces: Vec::new(),
             program,
             fault,
+            first_use: FirstUse { find: adapter.find, open, kernels: 0, compile: 0.0, pipeline_cache: Kept::Nothing },
         };
-        player.prepare()?;
+        let keeps = required_features.contains(wgpu::Features::PIPELINE_CACHE);
+        let file = adapter.cache.file("pipelines", &adapter.facts, "bin").filter(|_| keeps);
+        player.prepare(file)?;
         Ok(player)
     }
 
-    fn prepare(&mut self) -> Result<()> {
+    /// `kept` is the file of pipelines of earlier runs.
+    fn prepare(&mut self, kept: Option<PathBuf>) -> Result<()> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         self.buffers = self
@@ -285,6 +339,9 @@ impl GpuPlayer {
             )));
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let kept = kept.map(|path| Pipelines::open(&self.device, path));
+        let cache = kept.as_ref().map(Pipelines::cache);
+        let mut compiling = Duration::ZERO;
         let mut pipelines: HashMap<_, (wgpu::BindGroupLayout, wgpu::ComputePipeline)> = HashMap::new();
         let plans = self
             .program
@@ -294,9 +351,13 @@ impl GpuPlayer {
                 plan.dispatches
                     .iter()
                     .map(|d| {
-                        let (layout, pipeline) = pipelines
-                            .entry((d.kernel.key, d.kernel.constants(&d.dims)))
-                            .or_insert_with(|| compile(&self.device, d.kernel, &d.dims));
+                        let (layout, pipeline) =
+                            pipelines.entry((d.kernel.key, d.kernel.constants(&d.dims))).or_insert_with(|| {
+                                let start = Instant::now();
+                                let compiled = compile(&self.device, d.kernel, &d.dims, cache);
+                                compiling += start.elapsed();
+                                compiled
+                            });
                         let dims = uniform(&self.device, &self.queue, &d.label, bytemuck::cast_slice(&d.dims));
                         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: dims.as_entire_binding() }];
                         if d.kernel.step {
@@ -330,12 +391,17 @@ impl GpuPlayer {
             .collect();
         self.plans = plans;
         self.paces = self.plans.iter().map(|calls| Pace::new(calls.len())).collect();
-        match pollster::block_on(scope.pop()) {
-            Some(error) => {
-                Err(anyhow!("{error}")).with_context(|| format!("{} refused a kernel; `wgradcam verify` tells which", self.name))
-            }
-            None => self.check(),
+        self.first_use.kernels = pipelines.len();
+        self.first_use.compile = compiling.as_secs_f64();
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(anyhow!("{error}"))
+                .with_context(|| format!("{} refused a kernel; `wgradcam verify` tells which", self.name));
         }
+        if let Some(kept) = kept {
+            self.first_use.pipeline_cache = kept.kept();
+            kept.store();
+        }
+        self.check()
     }
 
     /// Fails with the first fault that the driver reported.
@@ -466,6 +532,10 @@ impl Player for GpuPlayer {
     fn time(&mut self, plan: PlanId, steps: &[Step]) -> Result<Timing> {
         self.time_steps(plan, steps)
     }
+
+    fn first_use(&self) -> Option<FirstUse> {
+        Some(self.first_use)
+    }
 }
 
 fn step_buffer(device: &wgpu::Device) -> wgpu::Buffer {
@@ -489,7 +559,12 @@ fn uniform(device: &wgpu::Device, queue: &wgpu::Queue, label: &str, bytes: &[u8]
 }
 
 /// The layout that the registry states and the pipeline over it.
-fn compile(device: &wgpu::Device, kernel: &Kernel, dims: &[u32]) -> (wgpu::BindGroupLayout, wgpu::ComputePipeline) {
+fn compile(
+    device: &wgpu::Device,
+    kernel: &Kernel,
+    dims: &[u32],
+    cache: Option<&wgpu::PipelineCache>,
+) -> (wgpu::BindGroupLayout, wgpu::ComputePipeline) {
     let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -523,7 +598,7 @@ fn compile(device: &wgpu::Device, kernel: &Kernel, dims: &[u32]) -> (wgpu::BindG
         module: &module,
         entry_point: Some(kernel.entry),
         compilation_options: wgpu::PipelineCompilationOptions::default(),
-        cache: None,
+        cache,
     });
     (layout, pipeline)
 }

@@ -1,16 +1,23 @@
 //! Two players of one [`Program`]: the GPU's and the CPU's. Only this module names `wgpu`.
 
 mod adapters;
+mod cache;
 mod cpu;
 mod gpu;
 mod pace;
+mod pipelines;
 mod profile;
 mod techniques;
+mod tuned;
 
-pub use adapters::{AdapterFacts, Choice, DeviceChoice, adapters, choose};
+pub use adapters::{AdapterFacts, Choice, DeviceChoice, adapters, choose, choose_with};
+pub use cache::Cache;
 pub use cpu::CpuPlayer;
 pub use gpu::{Adapter, Floor, GpuPlayer};
+pub use pipelines::{FirstUse, Kept};
 pub use profile::{Clock, Peaks, Span, Timing, peaks};
+pub use techniques::Technique;
+pub use tuned::{Candidate, Measured, Record, StepTimes, Tuned, named, now, shaders};
 
 use crate::kernel::Step;
 use crate::plan::{PlanId, Program};
@@ -44,4 +51,8 @@ pub trait Player {
     fn program(&self) -> &Program;
     /// Plays as [`Player::play`] does, slower, and tells when each dispatch began and ended.
     fn time(&mut self, plan: PlanId, steps: &[Step]) -> Result<Timing>;
+    /// What opening the device and compiling for it took; none on the CPU path.
+    fn first_use(&self) -> Option<FirstUse> {
+        None
+    }
 }

@@ -7,11 +7,11 @@ use crate::kernel::{Cost, Dims, Step};
 use crate::ops::peak::{PeakDims, cpu_flops};
 use crate::plan::{PlanId, Program};
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// What a [`Timing`] was taken with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Clock {
     /// The adapter's own timestamps, one compute pass per dispatch.
@@ -20,6 +20,17 @@ pub enum Clock {
     Submits,
     /// The CPU's clock around each twin of the CPU path.
     Twins,
+}
+
+impl Clock {
+    /// In a few words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Timestamps => "GPU timestamps",
+            Self::Submits => "the CPU's clock around submissions",
+            Self::Twins => "the CPU's clock around twins",
+        }
+    }
 }
 
 /// One dispatch, in seconds since its step began.

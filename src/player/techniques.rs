@@ -1,8 +1,31 @@
 //! Which variant of a kernel an adapter plays.
 
+use super::Choice;
 use super::gpu::Adapter;
 use crate::kernel::{Kernel, Needs};
 use crate::plan::Program;
+use serde::{Deserialize, Serialize};
+
+/// The variant that was chosen for a kernel at some sizes. Variants round differently, so a training that goes on must go on with its
+/// own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Technique {
+    /// Key of the kernel that every adapter can run.
+    pub kernel: String,
+    /// The words of its dims.
+    pub dims: Vec<u32>,
+    /// Key of what is played.
+    pub variant: String,
+}
+
+impl Choice {
+    /// The same device, on which these techniques are chosen again wherever they can run.
+    pub fn replaying(&self, techniques: &[Technique]) -> Self {
+        let mut adapter = self.adapter.clone();
+        adapter.iter_mut().for_each(|a| a.replayed = techniques.to_vec());
+        Self { adapter, why: self.why.clone() }
+    }
+}
 
 impl Adapter {
     /// Whether the adapter has what a kernel needs.
@@ -19,15 +42,27 @@ impl Adapter {
         std::iter::once(kernel).chain(kernel.variants().filter(fits)).collect()
     }
 
-    /// Puts the best variant that is known in the place of every kernel of the program.
-    pub fn choose_variants(&self, program: &mut Program) {
+    /// Puts the best variant that is known in the place of every kernel of the program, and returns what was chosen where there was a
+    /// choice: a training's own choice if it is replayed ([`Choice::replaying`]), else what `tune` measured
+    /// ([`crate::player::Tuned::chosen`]), else the default.
+    pub fn choose_variants(&self, program: &mut Program) -> Vec<Technique> {
         let software = self.facts().software;
+        let mut chosen = Vec::new();
         for dispatch in program.plans.iter_mut().flat_map(|plan| &mut plan.dispatches) {
-            // A variant stands behind what it is better than on the machines that it is made for, until `tune` knows more.
-            let mut candidates = self.candidates(dispatch.kernel, &dispatch.dims).into_iter().rev();
-            if let Some(best) = candidates.find(|k| k.variant.is_none_or(|v| v.software == software)) {
-                dispatch.take(best);
+            let (kernel, dims) = (dispatch.kernel, &dispatch.dims);
+            let candidates = self.candidates(kernel, dims);
+            let replayed = self.replayed.iter().find(|t| t.kernel == kernel.key && t.dims == *dims).map(|t| t.variant.as_str());
+            let known = replayed.or_else(|| self.tuned.as_ref()?.chosen(kernel, dims));
+            let known = known.and_then(|key| candidates.iter().find(|k| k.key == key));
+            // A variant stands behind what it is better than on the machines that it is made for.
+            let default = candidates.iter().rev().find(|k| k.variant.is_none_or(|v| v.software == software));
+            let Some(&best) = known.or(default) else { continue };
+            let technique = Technique { kernel: kernel.key.to_owned(), dims: dims.clone(), variant: best.key.to_owned() };
+            if candidates.len() > 1 && !chosen.contains(&technique) {
+                chosen.push(technique);
             }
+            dispatch.take(best);
         }
+        chosen
     }
 }

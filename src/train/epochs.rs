@@ -6,7 +6,7 @@ use crate::engine::{Batch, Engine, Pass, PassRequest};
 use crate::files::write_whole;
 use crate::kernel::Step;
 use crate::model::Mode;
-use crate::player::Choice;
+use crate::player::{Choice, FirstUse};
 use crate::rng::{self, Stream};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -142,6 +142,8 @@ impl Trainer {
         );
         let mut settings = settings.clone();
         let part = settings.micro_batch.unwrap_or(batch);
+        // Whatever `tune` has measured since it was begun.
+        let choice = &choice.replaying(&at.progress.techniques);
         let (mut engine, fitting) = Engine::fitting(&at.weights.model, choice, part, |part| {
             let mode = if part < batch { Mode::TrainInParts(part) } else { Mode::Train };
             vec![
@@ -153,6 +155,7 @@ impl Trainer {
             settings.micro_batch = Some(fitting);
             eprintln!("Note: batches of {batch} are played in parts, as --micro-batch {fitting} asks for");
         }
+        at.progress.techniques = engine.techniques().to_vec();
         at.progress.settings = toml::to_string(&lasting(&settings)).context("the settings cannot be written as TOML")?;
         for (suffix, values) in [("", &at.weights.values), ("/m", &at.m), ("/v", &at.v)] {
             for (p, values) in at.weights.model.params().iter().zip(values) {
@@ -166,6 +169,11 @@ impl Trainer {
     /// The settings it trains with: those given, and the micro-batch that the device's memory asked for.
     pub fn settings(&self) -> &TrainSettings {
         &self.settings
+    }
+
+    /// What the device cost before the first step; none on the CPU path.
+    pub fn first_use(&self) -> Option<FirstUse> {
+        self.engine.first_use()
     }
 
     /// Makes sure that `best.safetensors` is what the training's state says. A kill between the two renames of an epoch's end leaves

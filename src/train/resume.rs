@@ -8,6 +8,7 @@
 use super::checkpoint::{values, views};
 use super::{Epoch, History, TrainSettings, Weights, load, sealed};
 use crate::data::{Dataset, Fingerprint};
+use crate::player::Technique;
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub struct Progress {
     pub best: Option<usize>,
     /// The training's settings as TOML, those left out that change no byte.
     pub settings: String,
+    /// The kernels' variants that it is trained with, where there was a choice: others round differently.
+    #[serde(default)]
+    pub techniques: Vec<Technique>,
     /// The pictures trained on.
     pub train: Fingerprint,
     /// The pictures validated on.
@@ -80,7 +84,7 @@ impl Checkpoint {
             v: zeros,
             history: History::default(),
             sums: [0.0; 2],
-            progress: Progress { batches: 0, updates: 0, best: None, settings, train, validation },
+            progress: Progress { batches: 0, updates: 0, best: None, settings, techniques: Vec::new(), train, validation },
         })
     }
 

@@ -27,9 +27,11 @@ pub struct Running {
     pub logs: TempDir,
 }
 
-/// `wgradcam ARGS` (split at spaces, '' being an empty one) in `dir`.
+/// `wgradcam ARGS` (split at spaces, '' being an empty one) in `dir`, with a cache folder of the tests' own: what the user has tuned
+/// must change no test.
 pub fn command(dir: &Path, args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wgradcam"));
+    command.env("WGRADCAM_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command.args(args.split_whitespace().map(|a| a.trim_matches('\''))).current_dir(dir).stdin(Stdio::null());
     command
 }
@@ -59,6 +61,37 @@ impl Running {
 
     pub fn log(&self, name: &str) -> String {
         String::from_utf8(fs::read(self.logs.path().join(name)).expect("a log")).expect("UTF-8")
+    }
+}
+
+/// A run that must succeed, with the cache in the folder `cache` of `dir`.
+pub fn cached(dir: &Path, args: &str) -> Ran {
+    let mut command = command(dir, args);
+    command.env("WGRADCAM_CACHE", dir.join("cache"));
+    let ran = start(command).end();
+    assert_eq!(ran.code, Some(0), "wgradcam {args}\n{}{}", ran.out, ran.err);
+    ran
+}
+
+/// The file of a cache folder whose name begins so.
+pub fn kept(dir: &Path, what: &str) -> Option<PathBuf> {
+    let starts = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(what));
+    files(&dir.join("cache")).into_keys().find(starts)
+}
+
+/// Alters the JSON file that `tune` left in the folder `cache` of `dir`.
+pub fn alter_tuned(dir: &Path, alter: impl FnOnce(&mut serde_json::Value)) {
+    let path = kept(dir, "tune-").expect("what tune left");
+    let mut value = serde_json::from_str(&text(&path)).expect("JSON");
+    alter(&mut value);
+    fs::write(path, value.to_string()).expect("written");
+}
+
+/// In what `tune` left, chooses for every kernel its candidate of this number, or its last.
+pub fn choose_candidate(value: &mut serde_json::Value, number: usize) {
+    for m in value["kernels"].as_array_mut().expect("an array") {
+        let candidates = m["candidates"].as_array().expect("an array");
+        m["chosen"] = candidates[number.min(candidates.len() - 1)]["kernel"].clone();
     }
 }
 

@@ -1,0 +1,153 @@
+//! Which technique is the fastest for each kernel of a program on an adapter: every candidate is checked against its CPU twin, then
+//! all of them are timed in turn. Behind `wgradcam tune`; what it finds is a [`Tuned`](crate::player::Tuned).
+
+use crate::engine::reading_step;
+use crate::kernel::{Kernel, Values};
+use crate::plan::{PlanId, Program};
+use crate::player::{Adapter, Candidate, GpuPlayer, Measured, Player, named, now};
+use crate::verify;
+use anyhow::{Context, Result, bail};
+use std::collections::HashMap;
+
+/// A kernel at the sizes of one dispatch, with what can do its work on the adapter.
+#[derive(Clone)]
+pub struct Contest {
+    /// The kernel that every adapter can run.
+    pub kernel: &'static Kernel,
+    /// The words of its dims.
+    pub dims: Vec<u32>,
+    /// The kernel itself, then its variants.
+    pub candidates: Vec<&'static Kernel>,
+}
+
+/// What there is to choose in a program to which [`Adapter::choose_variants`] was not applied: each kernel and sizes once, those left
+/// out that only one technique can do.
+pub fn contests(adapter: &Adapter, program: &Program) -> Vec<Contest> {
+    let mut found: Vec<Contest> = Vec::new();
+    for d in program.plans.iter().flat_map(|plan| &plan.dispatches) {
+        let candidates = adapter.candidates(d.kernel, &d.dims);
+        if candidates.len() > 1 && !found.iter().any(|c| c.kernel.key == d.kernel.key && c.dims == d.dims) {
+            found.push(Contest { kernel: d.kernel, dims: d.dims.clone(), candidates });
+        }
+    }
+    found
+}
+
+/// What tells a kernel's text apart: its key and what it was made for.
+type Text = (&'static str, Vec<(&'static str, u32)>);
+
+/// Holds the contests on one adapter.
+pub struct Tuner<'a> {
+    adapter: &'a Adapter,
+    repeat: usize,
+    /// What `verify` said of the texts that were checked.
+    checked: HashMap<Text, Option<String>>,
+}
+
+impl<'a> Tuner<'a> {
+    /// For so many times of each candidate.
+    pub fn new(adapter: &'a Adapter, repeat: usize) -> Self {
+        Self { adapter, repeat, checked: HashMap::new() }
+    }
+
+    /// Checks a candidate on its own cases; its very text if none of them has it, on the sizes that it is to be timed at. Returns the
+    /// failure.
+    fn check(&mut self, kernel: &'static Kernel, dims: &[u32]) -> Option<String> {
+        let constants = kernel.constants(dims);
+        let adapter = self.adapter;
+        let entry = self.checked.entry((kernel.key, constants.clone()));
+        entry
+            .or_insert_with(|| {
+                let mut cases = (kernel.cases)();
+                if cases.iter().all(|case| kernel.constants(case) != constants) {
+                    cases.push(dims.to_vec());
+                }
+                verify::check(adapter, kernel, &cases).failure
+            })
+            .clone()
+    }
+
+    /// Checks the candidates, times those that pass in turn, and chooses the fastest median; of equals the default, which is the last.
+    /// `tick(key)` before each candidate's check and before the timing.
+    ///
+    /// # Errors
+    /// No candidate passes, or the adapter fails.
+    pub fn hold(&mut self, contest: &Contest, mut tick: impl FnMut(&str)) -> Result<Measured> {
+        let Contest { kernel, dims, candidates } = contest;
+        let mut rows = Vec::new();
+        let mut passed: Vec<&'static Kernel> = Vec::new();
+        for candidate in candidates {
+            tick(candidate.key);
+            let failure = self.check(candidate, dims);
+            if failure.is_none() {
+                passed.push(candidate);
+            }
+            rows.push(Candidate { kernel: candidate.key.to_owned(), median_ms: None, range_ms: None, failure });
+        }
+        tick(kernel.key);
+        let mut program = Program::new();
+        let names: Vec<&str> = kernel.bindings.iter().map(|b| b.name).collect();
+        let plans: Vec<PlanId> = passed
+            .iter()
+            .map(|candidate| {
+                let plan = program.begin(candidate.key, 1);
+                program.dispatch_kernel("tune", candidate, dims.clone(), &names);
+                plan
+            })
+            .collect();
+        if plans.is_empty() {
+            let why = rows.iter().find_map(|r| r.failure.as_deref()).unwrap_or_default();
+            bail!("no technique for {} passes its check, so there is none to choose: {why}", kernel.key);
+        }
+        let mut player = GpuPlayer::new(self.adapter, program)?;
+        for (binding, values) in kernel.bindings.iter().zip(verify::inputs(kernel, dims)) {
+            match values {
+                Some(Values::F(v)) => player.write(binding.name, &v)?,
+                Some(Values::U(v)) => player.write_words(binding.name, &v)?,
+                None => {}
+            }
+        }
+        let step = [reading_step(0, 0)];
+        let mut seconds = vec![Vec::with_capacity(self.repeat); plans.len()];
+        let mut clock = None;
+        // The first round pays for the driver's compilation and the memory's first touch.
+        for round in 0..=self.repeat {
+            for (plan, seconds) in plans.iter().zip(&mut seconds) {
+                let timing = player.time(*plan, &step)?;
+                // Times by two clocks cannot be compared.
+                if *clock.get_or_insert(timing.clock) != timing.clock {
+                    bail!("{}'s timestamps failed half-way: WGRADCAM_NO_TIMESTAMPS=1 does without them", player.device());
+                }
+                if round > 0 {
+                    seconds.push(timing.steps[0][0].seconds());
+                }
+            }
+        }
+        for (candidate, seconds) in passed.iter().zip(&mut seconds) {
+            seconds.sort_by(f64::total_cmp);
+            if let (Some(row), [first, .., last] | [first @ last]) =
+                (rows.iter_mut().find(|r| r.kernel == candidate.key), seconds.as_slice())
+            {
+                row.median_ms = Some(1e3 * median(seconds));
+                row.range_ms = Some([1e3 * first, 1e3 * last]);
+            }
+        }
+        let timed = rows.iter().rev().filter_map(|r| Some((r, r.median_ms?)));
+        let fastest =
+            timed.min_by(|a, b| a.1.total_cmp(&b.1)).context("nothing was timed: take a larger --repeat")?.0.kernel.clone();
+        Ok(Measured {
+            kernel: kernel.key.to_owned(),
+            dims: named(kernel, dims),
+            chosen: fastest,
+            clock: clock.context("nothing was timed")?,
+            date: now(),
+            candidates: rows,
+        })
+    }
+}
+
+/// Of sorted values, one at least.
+pub fn median(sorted: &[f64]) -> f64 {
+    let n = sorted.len();
+    (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
+}
