@@ -77,8 +77,7 @@ fn main() -> Result<()> {
         ensure!(resized || *plain.as_raw() == first.image(i), "{} was read as other pixels than `image` decodes", path.display());
     }
     // Scanning the folder is part of it, as it is of `flow_from_directory`.
-    let times = Times::of(args.runs, || {
-        let again = load()?;
+    let times = Times::checked(args.runs, load, |again| {
         ensure!(again.pixels == first.pixels && again.labels == first.labels, "two runs over one folder differ");
         Ok(())
     })?;

@@ -1,10 +1,12 @@
-// Grad-CAM and its relatives on one convolution layer: x = its output after the relu, dx = the score's gradient there.
+// Grad-CAM and its relatives on one convolution layer: x = its output after the relu, dx = the score's gradient there. For the
+// sums dx may be the gradient behind the layer's pool, which holds the same values without the zeros between them.
 struct Dims {
     batch: u32,
     h: u32,
     w: u32,
     c: u32,
     technique: u32, // 0 Grad-CAM, 1 HiResCAM, 2 LayerCAM
+    area: u32, // pixels that the weights are means over
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -31,7 +33,7 @@ fn row_sum(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroup
 @group(0) @binding(1) var<storage, read> row_sums: array<vec4<f32>>; // (batch, h, c)
 @group(0) @binding(2) var<storage, read_write> alpha: array<vec4<f32>>; // (batch, c)
 
-// alpha[n,c] = sum_y rows[n,y,c] / (h w)
+// alpha[n,c] = sum_y rows[n,y,c] / area
 @compute @workgroup_size(64)
 fn weights(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let c4 = dims.c / 4u;
@@ -44,7 +46,7 @@ fn weights(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroup
         sum += row_sums[start + i * c4];
     }
     if (id < all) {
-        alpha[id] = sum / f32(dims.h * dims.w);
+        alpha[id] = sum / f32(dims.area);
     }
 }
 

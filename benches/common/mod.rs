@@ -27,14 +27,24 @@ pub struct Times(Vec<f64>);
 
 impl Times {
     /// Runs `work` once uncounted and then `runs` times.
-    pub fn of(runs: usize, mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Self> {
+    pub fn of(runs: usize, work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Self> {
+        Self::checked(runs, work, |()| Ok(()))
+    }
+
+    /// The same for work whose result is looked at after the clock has stopped.
+    pub fn checked<T>(
+        runs: usize,
+        mut work: impl FnMut() -> anyhow::Result<T>,
+        mut check: impl FnMut(T) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         anyhow::ensure!(runs > 0, "nothing to time: at least one run is needed");
-        work()?;
+        check(work()?)?;
         let mut times = Vec::with_capacity(runs);
         for _ in 0..runs {
             let start = Instant::now();
-            work()?;
+            let result = work()?;
             times.push(1e3 * start.elapsed().as_secs_f64());
+            check(result)?;
         }
         times.sort_by(f64::total_cmp);
         Ok(Self(times))

@@ -99,11 +99,9 @@ impl Dataset {
             .par_chunks_mut(size)
             .zip(items)
             .map(|(out, item)| {
-                let outcome = reader.read_with_traits(&item.path);
+                let outcome = reader.read_into(&item.path, out);
                 bar.inc(1);
-                let (picture, traits) = outcome?;
-                out.copy_from_slice(&picture.pixels);
-                anyhow::Ok((traits, item.path.extension().is_some_and(|e| e.eq_ignore_ascii_case("webp"))))
+                anyhow::Ok((outcome?, item.path.extension().is_some_and(|e| e.eq_ignore_ascii_case("webp"))))
             })
             .collect();
         bar.finish_and_clear();
@@ -124,8 +122,10 @@ impl Dataset {
                 Ok((traits, webp)) => {
                     dataset.traits.add(traits, webp);
                     // Good pictures move up over the bad ones before them.
-                    let start = dataset.paths.len() * size;
-                    dataset.pixels.copy_within(index * size..(index + 1) * size, start);
+                    let place = dataset.paths.len();
+                    if place != index {
+                        dataset.pixels.copy_within(index * size..(index + 1) * size, place * size);
+                    }
                     dataset.paths.push(item.path.clone());
                     dataset.labels.push(item.class);
                 }
@@ -190,11 +190,9 @@ fn buffer(count: usize, size: usize, reader: &Reader, Limit(limit): Limit) -> Re
         mib(bytes as u64),
         mib(limit)
     );
-    let mut pixels = Vec::new();
-    let reserved = pixels.try_reserve_exact(bytes);
-    reserved.with_context(|| format!("{what} need {} MiB, which this machine does not give", mib(bytes as u64)))?;
-    pixels.resize(bytes, 0);
-    Ok(pixels)
+    // Zeroed by the system page by page, when the threads come by.
+    let pixels = bytemuck::allocation::try_zeroed_vec(bytes).ok();
+    pixels.with_context(|| format!("{what} need {} MiB, which this machine does not give", mib(bytes as u64)))
 }
 
 fn progress_bar(count: usize, label: &str) -> ProgressBar {

@@ -46,8 +46,8 @@ pub fn scan(dir: &Path, keras_exact: bool) -> Result<Folder> {
     let about = fs::metadata(dir).with_context(|| format!("the picture folder {here} cannot be opened"))?;
     ensure!(about.is_dir(), "{here} is a file; a folder with one sub-folder per class is needed: {here}/<class>/picture");
     let (mut folders, mut hidden, mut loose) = (Vec::new(), Vec::new(), 0);
-    for (name, path) in entries(dir)? {
-        if !path.is_dir() {
+    for Entry { name, path, is_dir } in entries(dir)? {
+        if !is_dir {
             loose += usize::from(is_picture(&name, keras_exact));
         } else if name.starts_with('.') && !keras_exact {
             hidden.push(name);
@@ -156,11 +156,24 @@ fn is_picture(name: &str, keras_exact: bool) -> bool {
     !name.starts_with('.') && name.rsplit_once('.').is_some_and(|(_, end)| EXTENSIONS.contains(&end))
 }
 
+/// What lies in a folder.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    name: String,
+    path: PathBuf,
+    /// Whether it is a folder or a link to one.
+    is_dir: bool,
+}
+
 /// The entries of a folder by name in code-point order (which is the order of UTF-8 bytes).
-fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let read = || -> std::io::Result<Vec<(String, PathBuf)>> {
-        fs::read_dir(dir)?.map(|e| e.map(|e| (e.file_name().to_string_lossy().into_owned(), e.path()))).collect()
+fn entries(dir: &Path) -> Result<Vec<Entry>> {
+    let entry = |e: fs::DirEntry| {
+        let path = e.path();
+        // The folder itself tells of most entries what they are; only a link must be asked.
+        let is_dir = e.file_type().map_or_else(|_| path.is_dir(), |t| if t.is_symlink() { path.is_dir() } else { t.is_dir() });
+        Entry { name: e.file_name().to_string_lossy().into_owned(), path, is_dir }
     };
+    let read = || -> std::io::Result<Vec<Entry>> { fs::read_dir(dir)?.map(|e| e.map(entry)).collect() };
     let mut found = read().with_context(|| format!("the folder {} cannot be read", dir.display()))?;
     found.sort_unstable();
     Ok(found)
@@ -176,8 +189,8 @@ fn walk(top: &Path, keras_exact: bool, tally: &mut Tally) -> Result<Vec<PathBuf>
         if !entered.insert(fs::canonicalize(&dir).with_context(|| format!("the folder {}", dir.display()))?) {
             continue;
         }
-        for (name, path) in entries(&dir)? {
-            if path.is_dir() {
+        for Entry { name, path, is_dir } in entries(&dir)? {
+            if is_dir {
                 let link = path.is_symlink();
                 let hidden = name.starts_with('.');
                 if !keras_exact && hidden {

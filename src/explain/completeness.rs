@@ -42,12 +42,17 @@ pub(super) fn of_batch(engine: &mut Engine, batch: usize) -> Result<Vec<Vec<Comp
     let mut scale = vec![0.0; batch];
     let mut checks: Vec<Vec<Completeness>> = vec![Vec::new(); batch];
     // From the output back to the first convolution, the biases met so far are those of the later layers.
-    for layer in model.layers.iter().rev() {
+    for (i, layer) in model.layers.iter().enumerate().rev() {
         let name = &layer.name;
+        // A convolution's output and its gradient as they are behind its pool, which passes on every value that has a gradient.
+        let at = match layer.op {
+            LayerOp::Conv2d { .. } => &model.layers[i + 1],
+            _ => layer,
+        };
+        let n = per_picture(at);
         if let LayerOp::Conv2d { .. } = layer.op {
-            let y = engine.player().read(&format!("{name}/y"))?;
-            let dy = engine.player().read(&format!("{name}/dy"))?;
-            let n = per_picture(layer);
+            let y = engine.player().read(&format!("{}/y", at.name))?;
+            let dy = engine.player().read(&format!("{}/dy", at.name))?;
             for (b, checks) in checks.iter_mut().enumerate() {
                 let (evidence, size) = dot(&y[b * n..(b + 1) * n], &dy[b * n..(b + 1) * n]);
                 let scale = size + scale[b];
@@ -55,13 +60,12 @@ pub(super) fn of_batch(engine: &mut Engine, batch: usize) -> Result<Vec<Vec<Comp
             }
         }
         let gradient = match layer.op {
-            LayerOp::Conv2d { .. } | LayerOp::Dense { relu: true } => format!("{name}/dz"),
+            LayerOp::Conv2d { .. } | LayerOp::Dense { relu: true } => format!("{}/dz", at.name),
             LayerOp::Dense { relu: false } => format!("{name}/dy"),
             _ => continue,
         };
         let dz = engine.player().read(&gradient)?;
         let bias = engine.player().read(&format!("{name}/bias"))?;
-        let n = per_picture(layer);
         for b in 0..batch {
             for pixel in dz[b * n..(b + 1) * n].chunks_exact(bias.len()) {
                 let (sum, size) = dot(pixel, &bias);

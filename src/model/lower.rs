@@ -1,7 +1,8 @@
 //! Lowers the layer list to plans: the forward list, and the same list reversed.
 //!
 //! Activations are `layer/y`, their gradients `layer/dy`; `layer/dz` is the gradient before the relu. Training and evaluation
-//! fuse convolution, relu and pool; explaining keeps the full-size activation, which Grad-CAM needs.
+//! fuse convolution, relu and pool. Explaining keeps the full-size activation, which the maps are made of, but not its gradient:
+//! behind the pool are the same values without the three zeros to each.
 
 use super::{Layer, LayerOp, Model, Shape};
 use crate::kernel::Dims;
@@ -139,8 +140,8 @@ pub fn lower(program: &mut Program, model: &Model, set: &PictureSet, batch: usiz
                 for i in (0..model.layers.len()).rev() {
                     lowering.backward(i);
                 }
-                for layer in model.conv_layers() {
-                    lowering.map(layer, explain);
+                for (i, _) in model.layers.iter().enumerate().filter(|(_, l)| matches!(l.op, LayerOp::Conv2d { .. })) {
+                    lowering.map(i, explain);
                 }
             }
         }
@@ -372,34 +373,31 @@ impl Lowering<'_> {
                 }
                 self.program.dispatch(name, "dense.backward_input", d.words(), &[at_z, &kernel, &dx]);
             }
-            LayerOp::MaxPool2x2 if self.fused() => {}
-            LayerOp::MaxPool2x2 => {
+            LayerOp::MaxPool2x2 if self.needs_full_gradient() => {
                 let dims = self.pool_dims(layer).words();
                 self.program.dispatch(name, "maxpool2x2.backward", dims, &[&dy, &format!("{name}/argmax"), &dx]);
             }
+            LayerOp::MaxPool2x2 => {}
             LayerOp::Conv2d { .. } => {
-                let d = self.conv_dims(layer);
+                let d = self.conv_dims(layer).pooled();
                 let partial = format!("{name}/dpartial");
-                // Nobody asks for the pictures' own gradient.
-                let inner = i > 0;
-                if self.fused() {
-                    let d = d.pooled();
-                    let pool = self.model.layers[i + 1].name.as_str();
-                    let [dy, argmax] = ["dy", "argmax"].map(|t| format!("{pool}/{t}"));
-                    let op = "conv2d_relu_maxpool2x2";
+                let pool = self.model.layers[i + 1].name.as_str();
+                let [y, dy, dz, argmax] = ["y", "dy", "dz", "argmax"].map(|t| format!("{pool}/{t}"));
+                let op = "conv2d_relu_maxpool2x2";
+                if self.training() {
                     let tensors = [&*x, &dy, &argmax, &partial];
                     self.program.dispatch(name, &format!("{op}.backward_weight"), d.words(), &tensors);
                     self.program.dispatch(name, "conv2d.reduce_weight", d.words(), &[&partial, &dkernel, &dbias]);
-                    if inner {
-                        let tensors = [&*dy, &argmax, &kernel, &dx];
-                        self.program.dispatch(name, &format!("{op}.backward_input"), d.words(), &tensors);
-                    }
                 } else {
-                    let dims = FlatDims { len: d.y_len() as u32 }.words();
+                    // The codes of an unfused pool do not tell where the relu is closed.
+                    let dims = FlatDims { len: d.pooled_len() as u32 }.words();
                     self.program.dispatch(name, "relu.backward", dims, &[&dy, &y, &dz]);
-                    if inner {
-                        self.program.dispatch(name, "conv2d.backward_input", d.words(), &[&dz, &kernel, &dx]);
-                    }
+                }
+                // Nobody asks for the pictures' own gradient.
+                if i > 0 {
+                    let gradient = if self.training() { &dy } else { &dz };
+                    let tensors = [&**gradient, &argmax, &kernel, &dx];
+                    self.program.dispatch(name, &format!("{op}.backward_input"), d.words(), &tensors);
                 }
             }
         }
@@ -414,21 +412,34 @@ impl Lowering<'_> {
         }
     }
 
-    fn map(&mut self, layer: &Layer, explain: Explain) {
-        let Shape::Image([h, w, c]) = layer.output else { panic!("{} gives no image", layer.name) };
+    /// Whether the maps are made of the gradient at every pixel.
+    fn needs_full_gradient(&self) -> bool {
+        matches!(self.mode, Mode::Explain(Explain { technique: Technique::Hirescam | Technique::Layercam, .. }))
+    }
+
+    fn map(&mut self, i: usize, explain: Explain) {
+        let (layer, pool) = (&self.model.layers[i], &self.model.layers[i + 1]);
+        let (Shape::Image([h, w, c]), Shape::Image([pool_h, pool_w, _])) = (layer.output, pool.output) else {
+            panic!("{} gives no image", layer.name)
+        };
         let technique = match explain.technique {
             Technique::Gradcam => 0,
             Technique::Hirescam => 1,
             Technique::Layercam => 2,
         };
-        let dims = GradCamDims { batch: self.batch as u32, h: h as u32, w: w as u32, c: padded(c) as u32, technique }.words();
+        let [batch, area] = [self.batch, h * w].map(|n| n as u32);
+        let sized =
+            |[h, w]: [usize; 2]| GradCamDims { batch, h: h as u32, w: w as u32, c: padded(c) as u32, technique, area }.words();
+        let (dims, pooled) = (sized([h, w]), sized([pool_h, pool_w]));
         let name = layer.name.as_str();
         let [y, dy, rows, alpha, raw, row_max, normalised, cam] =
             ["y", "dy", "cam_rows", "cam_alpha", "cam_raw", "cam_row_max", "cam_normalised", "cam"]
                 .map(|t| format!("{name}/{t}"));
-        self.program.dispatch(name, "gradcam.row_sum", dims.clone(), &[&dy, &rows]);
-        self.program.dispatch(name, "gradcam.weights", dims.clone(), &[&rows, &alpha]);
-        self.program.dispatch(name, "gradcam.map", dims.clone(), &[&dy, &y, &alpha, &raw]);
+        self.program.dispatch(name, "gradcam.row_sum", pooled.clone(), &[&format!("{}/dy", pool.name), &rows]);
+        self.program.dispatch(name, "gradcam.weights", pooled, &[&rows, &alpha]);
+        // Grad-CAM itself does not look at the gradient any more.
+        let gradient = if self.needs_full_gradient() { &dy } else { &y };
+        self.program.dispatch(name, "gradcam.map", dims.clone(), &[gradient, &y, &alpha, &raw]);
         self.program.dispatch(name, "gradcam.row_maximum", dims.clone(), &[&raw, &row_max]);
         self.program.dispatch(name, "gradcam.normalise", dims, &[&raw, &row_max, &normalised]);
         let dims = ResizeDims::new(self.batch, [h, w], self.model.settings.size).words();

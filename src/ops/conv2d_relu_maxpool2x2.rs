@@ -152,9 +152,9 @@ fn forward_f32(call: &mut Call<f32>) {
 fn forward_on(arch: Arch, call: &mut Call<f32>) {
     let d: Conv2dDims = call.dims();
     let fast = if winograd::fits(arch, &d) {
-        winograd::forward
+        winograd::pooled
     } else if direct::fits(arch, &d) {
-        direct::forward
+        direct::pooled
     } else {
         return forward(call);
     };

@@ -1,8 +1,8 @@
-//! conv2d 3x3 + bias + relu + 2x2 max-pool in f32 on a picture of 4 channels, as the sum is written: with so few inputs the
-//! transforms of `winograd` would cost what they save.
+//! conv2d 3x3 + bias + relu, with or without a 2x2 max-pool, in f32 on a picture of 4 channels, as the sum is written: with so
+//! few inputs the transforms of `winograd` would cost what they save.
 
 use super::conv2d::Conv2dDims;
-use super::simd::{self, CHUNK, pool, vectors, vectors_mut};
+use super::simd::{self, CHUNK, pool, relu, vectors, vectors_mut};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -15,7 +15,7 @@ const WINDOWS: usize = 3;
 /// Floats of one row under [`WINDOWS`] windows.
 const SPAN: usize = (2 * WINDOWS + 2) * IN_C;
 
-/// Whether [`forward`] takes this convolution on this processor.
+/// Whether [`pooled`] and, if there is a whole window, [`full`] take this convolution on this processor.
 pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
     [d.k_h, d.k_w] == [3, 3]
         && d.in_c as usize == IN_C
@@ -25,19 +25,43 @@ pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
 }
 
 /// The pooled `y` and its codes, a byte each in `argmax`, of all pictures.
-pub fn forward(arch: Arch, d: &Conv2dDims, [x, weight, bias]: [&[f32]; 3], y: &mut [f32], argmax: &mut [u32]) {
-    let out_c = d.out_c as usize;
+pub fn pooled(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32], argmax: &mut [u32]) {
     let [pool_h, pool_w] = [d.out_h, d.out_w].map(|n| n as usize / 2);
-    let windows = pool_h * pool_w * out_c;
+    let windows = pool_h * pool_w * d.out_c as usize;
+    let pictures = y.par_chunks_mut(windows).zip(argmax.par_chunks_mut(windows / 4));
+    let pictures = pictures.map(|(y, argmax)| Out::Pooled(y, bytemuck::cast_slice_mut(argmax)));
+    forward(arch, d, inputs, [2 * pool_h, 2 * pool_w], pictures);
+}
+
+/// The full-size `y` of all pictures.
+pub fn full(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32]) {
+    let pictures = y.par_chunks_mut(super::product(&[d.out_h, d.out_w, d.out_c])).map(Out::Full);
+    forward(arch, d, inputs, [d.out_h, d.out_w].map(|n| n as usize), pictures);
+}
+
+/// What a picture's windows leave.
+enum Out<'a> {
+    /// Their maxima and its places.
+    Pooled(&'a mut [f32], &'a mut [u8]),
+    /// All of their pixels.
+    Full(&'a mut [f32]),
+}
+
+fn forward<'a>(
+    arch: Arch,
+    d: &Conv2dDims,
+    [x, weight, bias]: [&[f32]; 3],
+    size: [usize; 2],
+    pictures: impl IndexedParallelIterator<Item = Out<'a>>,
+) {
+    let out_c = d.out_c as usize;
     // A colour picture's fourth channel is padding: nothing to sum up.
     let padding = weight.chunks_exact(IN_C * out_c).all(|w| w[(IN_C - 1) * out_c..].iter().all(|&w| w == 0.0));
-    let pictures = y.par_chunks_mut(windows).zip(argmax.par_chunks_mut(windows / 4)).enumerate();
-    pictures.for_each_init(Vec::new, |padded, (n, (y, argmax))| {
-        let window = d.window(x, n, 0, 2 * pool_h, padded);
-        let codes = bytemuck::cast_slice_mut(argmax);
+    pictures.enumerate().for_each_init(Vec::new, |padded, (n, to)| {
+        let window = d.window(x, n, 0, size[0], padded);
         simd::with_scratch([WINDOWS * out_c], |[wide]| {
             let inputs = [window.data, weight, bias];
-            arch.dispatch(Picture { inputs, pitch: window.pitch, padding, row: pool_w * out_c, y, codes, wide });
+            arch.dispatch(Picture { inputs, pitch: window.pitch, padding, size, relu: d.relu != 0, to, wide });
         });
     });
 }
@@ -49,10 +73,11 @@ struct Picture<'a> {
     pitch: usize,
     /// Whether the last channel of `x` is padding.
     padding: bool,
-    /// Outputs per row of windows.
-    row: usize,
-    y: &'a mut [f32],
-    codes: &'a mut [u8],
+    /// Height and width of what is computed.
+    size: [usize; 2],
+    /// Whether there is a relu where there is no pool.
+    relu: bool,
+    to: Out<'a>,
     /// Codes as words.
     wide: &'a mut [f32],
 }
@@ -62,40 +87,49 @@ impl WithSimd for Picture<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let ([x, weight, bias], pitch) = (self.inputs, self.pitch);
-        let rows = self.y.chunks_exact_mut(self.row).zip(self.codes.chunks_exact_mut(self.row));
-        for (py, (y, codes)) in rows.enumerate() {
-            let inputs = [&x[2 * py * pitch * IN_C..], weight, bias];
-            if self.padding {
-                windows::<S, 3>(simd, inputs, pitch, y, codes, self.wide);
+        let Picture { inputs: [x, weight, bias], pitch, padding, size: [h, w], relu, mut to, wide } = self;
+        let pixel = bias.len();
+        for top in (0..h).step_by(2) {
+            // An odd last row is computed with the one before it, which is then computed again.
+            let top = top.min(h - 2);
+            let inputs = [&x[top * pitch * IN_C..], weight, bias];
+            let row = match &mut to {
+                Out::Pooled(y, codes) => {
+                    let (first, len) = (top / 2 * (w / 2) * pixel, w / 2 * pixel);
+                    Out::Pooled(&mut y[first..][..len], &mut codes[first..][..len])
+                }
+                Out::Full(y) => Out::Full(&mut y[top * w * pixel..][..2 * w * pixel]),
+            };
+            if padding {
+                windows::<S, 3>(simd, inputs, [pitch, w], relu, row, wide);
             } else {
-                windows::<S, IN_C>(simd, inputs, pitch, y, codes, self.wide);
+                windows::<S, IN_C>(simd, inputs, [pitch, w], relu, row, wide);
             }
         }
     }
 }
 
-/// A row of windows: `y` and `codes`, `[window][co]`, from the four rows of `x` under it, `[row][pixel][ci]`. The first `IN`
-/// channels are summed up.
+/// A row of windows, `[window][co]` or `[row][pixel][co]`, from the four rows of `x` under it, `[row][pixel][ci]`: `pitch` pixels
+/// of `x` in each for `w` pixels of the sum. The first `IN` channels are summed up.
 #[inline(always)]
 fn windows<S: Simd, const IN: usize>(
     simd: S,
     [x, weight, bias]: [&[f32]; 3],
-    pitch: usize,
-    y: &mut [f32],
-    codes: &mut [u8],
+    [pitch, w]: [usize; 2],
+    closes: bool,
+    mut to: Out,
     wide: &mut [f32],
 ) {
     let out_c = bias.len();
-    let (row, count) = (out_c / S::F32_LANES, y.len() / out_c);
-    let (weight, bias, y) = (vectors::<S>(weight), vectors::<S>(bias), vectors_mut::<S>(y));
+    let row = out_c / S::F32_LANES;
+    let (weight, bias) = (vectors::<S>(weight), vectors::<S>(bias));
     let wide: &mut [u32] = &mut bytemuck::cast_slice_mut(wide)[..WINDOWS * out_c];
-    for first in (0..count).step_by(WINDOWS) {
-        // The last group is moved back to end with the row: it computes a window or two again.
-        let first = first.min(count - WINDOWS);
+    for first in (0..w).step_by(2 * WINDOWS) {
+        // The last group is moved back to end with the row: it computes some pixels again.
+        let first = first.min(w - 2 * WINDOWS);
         let mut rows = [&[0.0; SPAN]; 4];
         for (r, row) in rows.iter_mut().enumerate() {
-            *row = x[(r * pitch + 2 * first) * IN_C..].first_chunk().expect("the rows reach under every window");
+            *row = x[(r * pitch + first) * IN_C..].first_chunk().expect("the rows reach under every window");
         }
         for co in 0..row {
             // [row of the window][pixel]
@@ -113,16 +147,31 @@ fn windows<S: Simd, const IN: usize>(
                     }
                 }
             }
-            let wide = S::as_mut_simd_u32s(wide).0;
-            for t in 0..WINDOWS {
-                let [upper, lower] = sums;
-                let (best, code) = pool(simd, [upper[2 * t], upper[2 * t + 1], lower[2 * t], lower[2 * t + 1]]);
-                y[(first + t) * row + co] = best;
-                wide[t * row + co] = code;
+            match &mut to {
+                Out::Pooled(y, _) => {
+                    let (y, wide) = (vectors_mut::<S>(y), S::as_mut_simd_u32s(wide).0);
+                    for t in 0..WINDOWS {
+                        let [upper, lower] = sums;
+                        let (best, code) = pool(simd, [upper[2 * t], upper[2 * t + 1], lower[2 * t], lower[2 * t + 1]]);
+                        y[(first / 2 + t) * row + co] = best;
+                        wide[t * row + co] = code;
+                    }
+                }
+                Out::Full(y) => {
+                    let y = vectors_mut::<S>(y);
+                    for a in 0..2 {
+                        for b in 0..2 * WINDOWS {
+                            let z = sums[a][b];
+                            y[(a * w + first + b) * row + co] = if closes { relu(simd, z) } else { z };
+                        }
+                    }
+                }
             }
         }
-        for (code, &wide) in codes[first * out_c..][..WINDOWS * out_c].iter_mut().zip(&*wide) {
-            *code = wide as u8;
+        if let Out::Pooled(_, codes) = &mut to {
+            for (code, &wide) in codes[first / 2 * out_c..][..WINDOWS * out_c].iter_mut().zip(&*wide) {
+                *code = wide as u8;
+            }
         }
     }
 }

@@ -20,6 +20,9 @@ crate::dims! {
         c,
         /// 0 Grad-CAM, 1 HiResCAM, 2 LayerCAM.
         technique,
+        /// Pixels that the weights are means over: the layer's, also where the sums run over the gradient behind its pool, which
+        /// holds the same values without the zeros between them.
+        area,
     }
 }
 
@@ -67,7 +70,11 @@ fn cases() -> Vec<Vec<u32>> {
         [2, 61, 61, 32, 1],
         [3, 28, 28, 64, 0],
     ]
-    .map(|[batch, h, w, c, technique]| GradCamDims { batch, h, w, c, technique }.words())
+    .map(|[batch, h, w, c, technique]: [u32; 5]| {
+        // Half of them as behind a pool of an odd size.
+        let area = if c.is_multiple_of(16) { (2 * h + 1) * (2 * w) } else { h * w };
+        GradCamDims { batch, h, w, c, technique, area }.words()
+    })
     .to_vec()
 }
 
@@ -117,7 +124,7 @@ pub const KERNELS: &[Kernel] = &[
     ),
     kernel(
         "gradcam.weights",
-        "alpha[n,c] = sum_y rows[n,y,c] / (h w)",
+        "alpha[n,c] = sum_y rows[n,y,c] / area",
         "weights",
         &[Binding::read("row_sums", rows_len), Binding::write("alpha", weights_len)],
         (|d| grid(weights_len(d) / 4), |d| passes(&[height(d)])),
@@ -174,12 +181,13 @@ fn row_sum<T: Real>(call: &mut Call<T>) {
 }
 
 fn weights<T: Real>(call: &mut Call<T>) {
-    let [n, h, w, c] = GradCamDims::of(call.dims).sizes();
+    let [n, h, _, c] = GradCamDims::of(call.dims).sizes();
+    let area = GradCamDims::of(call.dims).area;
     let rows = call.read(0);
     for (picture, alpha) in call.writes[0].f_mut()[..n * c].chunks_exact_mut(c).enumerate() {
         for (ch, a) in alpha.iter_mut().enumerate() {
             let sum: T = (0..h).map(|y| rows[(picture * h + y) * c + ch]).sum();
-            *a = sum / T::of((h * w) as f64);
+            *a = sum / T::of(area.into());
         }
     }
 }

@@ -83,6 +83,13 @@ pub fn pool<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> (S::f32s, S::u32s) 
     (simd.select_f32s(closed, zero, best), simd.select_u32s(alive, code, simd.splat_u32s(DEAD)))
 }
 
+/// `max(v, 0)` by a comparison, so that NaN stays NaN.
+#[inline(always)]
+pub fn relu<S: Simd>(simd: S, v: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    simd.select_f32s(simd.less_than_f32s(v, zero), zero, v)
+}
+
 /// The instruction sets of this processor that tests go through: the widest and, below AVX-512, AVX2.
 #[cfg(test)]
 pub fn archs() -> Vec<Arch> {

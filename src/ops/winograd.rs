@@ -1,11 +1,11 @@
-//! conv2d 3x3 + bias + relu + 2x2 max-pool in f32 by Winograd's F(2x2, 3x3) (Lavin and Gray 2016): 16 products for the 36 of a
-//! window of four pixels.
+//! conv2d 3x3 + bias + relu, with or without a 2x2 max-pool, in f32 by Winograd's F(2x2, 3x3) (Lavin and Gray 2016): 16 products
+//! for the 36 of four pixels.
 //!
-//! `z = A^T [sum_ci (G w G^T) * (B^T x B)] A` for a patch `x` of 4x4 pixels; the 2x2 results are one pooling window, so they
-//! never leave the registers. `B` and `A` hold only 0 and +-1, `G` also halves: on small integers all of it is exact.
+//! `z = A^T [sum_ci (G w G^T) * (B^T x B)] A` for a patch `x` of 4x4 pixels; the 2x2 results are one pooling window, so with a
+//! pool they never leave the registers. `B` and `A` hold only 0 and +-1, `G` also halves: on small integers all of it is exact.
 
 use super::conv2d::Conv2dDims;
-use super::simd::{self, CHUNK, pool, vectors, vectors_mut};
+use super::simd::{self, CHUNK, pool, relu, vectors, vectors_mut};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -15,27 +15,54 @@ const POINTS: usize = 16;
 /// Patches that are multiplied together: with two vectors of output channels their sums fill AVX-512's 32 registers.
 const TILES: usize = 12;
 
-/// Whether [`forward`] takes this convolution on this processor.
+/// Whether [`pooled`] and, if there is a whole window, [`full`] take this convolution on this processor.
 pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
     let chunks = |channels: u32| (channels as usize).is_multiple_of(CHUNK);
     [d.k_h, d.k_w] == [3, 3] && chunks(d.in_c) && chunks(d.out_c) && simd::lanes(arch).is_some()
 }
 
 /// The pooled `y` and its codes, a byte each in `argmax`, of all pictures.
-pub fn forward(arch: Arch, d: &Conv2dDims, [x, weight, bias]: [&[f32]; 3], y: &mut [f32], argmax: &mut [u32]) {
+pub fn pooled(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32], argmax: &mut [u32]) {
+    let size = [d.out_h, d.out_w].map(|n| n as usize / 2);
+    let windows = size[0] * size[1] * d.out_c as usize;
+    let pictures = y.par_chunks_mut(windows).zip(argmax.par_chunks_mut(windows / 4));
+    let pictures = pictures.map(|(y, argmax)| Out::Pooled(y, bytemuck::cast_slice_mut(argmax)));
+    forward(arch, d, inputs, size, pictures);
+}
+
+/// The full-size `y` of all pictures. Where a size is odd the last windows are moved back and compute a row or column again.
+pub fn full(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32]) {
+    let size = [d.out_h, d.out_w].map(|n| n.div_ceil(2) as usize);
+    let pictures = y.par_chunks_mut(super::product(&[d.out_h, d.out_w, d.out_c])).map(Out::Full);
+    forward(arch, d, inputs, size, pictures);
+}
+
+/// What a picture's windows leave.
+enum Out<'a> {
+    /// Their maxima and its places.
+    Pooled(&'a mut [f32], &'a mut [u8]),
+    /// All of their pixels.
+    Full(&'a mut [f32]),
+}
+
+fn forward<'a>(
+    arch: Arch,
+    d: &Conv2dDims,
+    [x, weight, bias]: [&[f32]; 3],
+    size: [usize; 2],
+    pictures: impl IndexedParallelIterator<Item = Out<'a>>,
+) {
     let (in_c, out_c) = (d.in_c as usize, d.out_c as usize);
-    let [pool_h, pool_w] = [d.out_h, d.out_w].map(|n| n as usize / 2);
-    let windows = pool_h * pool_w * out_c;
+    let out = [d.out_h, d.out_w].map(|n| n as usize);
     simd::with_scratch([POINTS * in_c * out_c], |[u]| {
         arch.dispatch(Weights { weight, u });
         let u = &*u;
-        let pictures = y.par_chunks_mut(windows).zip(argmax.par_chunks_mut(windows / 4)).enumerate();
-        pictures.for_each_init(Vec::new, |padded, (n, (y, argmax))| {
-            let window = d.window(x, n, 0, 2 * pool_h, padded);
-            let sizes = Sizes { pitch: window.pitch, in_c, out_c, windows: pool_h * pool_w, pool_w };
-            let codes = bytemuck::cast_slice_mut(argmax);
+        pictures.enumerate().for_each_init(Vec::new, |padded, (n, to)| {
+            let window = d.window(x, n, 0, out[0].min(2 * size[0]), padded);
+            let sizes =
+                Sizes { pitch: window.pitch, in_c, out_c, windows: size[0] * size[1], row: size[1], out, relu: d.relu != 0 };
             simd::with_scratch([POINTS * in_c * TILES, POINTS * TILES * out_c, TILES * out_c], |scratch| {
-                arch.dispatch(Picture { sizes, inputs: [window.data, u, bias], y, codes, scratch });
+                arch.dispatch(Picture { sizes, inputs: [window.data, u, bias], to, scratch });
             });
         });
     });
@@ -62,15 +89,27 @@ struct Sizes {
     out_c: usize,
     windows: usize,
     /// Windows per row.
-    pool_w: usize,
+    row: usize,
+    /// Height and width of the output before the pool.
+    out: [usize; 2],
+    /// Whether there is a relu where there is no pool.
+    relu: bool,
+}
+
+impl Sizes {
+    /// The first pixel of a window.
+    #[inline(always)]
+    fn corner(&self, window: usize) -> [usize; 2] {
+        let [h, w] = self.out;
+        [(2 * (window / self.row)).min(h - 2), (2 * (window % self.row)).min(w - 2)]
+    }
 }
 
 struct Picture<'a> {
     sizes: Sizes,
     /// `x` with its padding made real, the transformed weights, the bias.
     inputs: [&'a [f32]; 3],
-    y: &'a mut [f32],
-    codes: &'a mut [u8],
+    to: Out<'a>,
     /// Transformed patches, their products, codes as words.
     scratch: [&'a mut [f32]; 3],
 }
@@ -80,7 +119,7 @@ impl WithSimd for Picture<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        picture(simd, &self.sizes, self.inputs, self.y, self.codes, self.scratch);
+        picture(simd, &self.sizes, self.inputs, self.to, self.scratch);
     }
 }
 
@@ -182,17 +221,10 @@ fn point<S: Simd>(simd: S, v: &[[[f32; CHUNK]; TILES]], u: &[S::f32s], m: &mut [
     }
 }
 
-/// One picture: `y` and `codes`, `[window][co]`, from `x`, `[row][pixel][ci]`, and `u` of [`weights`].
+/// One picture: `[window][co]` or `[row][pixel][co]` from `x`, `[row][pixel][ci]`, and `u` of [`weights`].
 #[inline(always)]
-fn picture<S: Simd>(
-    simd: S,
-    sizes: &Sizes,
-    [x, u, bias]: [&[f32]; 3],
-    y: &mut [f32],
-    codes: &mut [u8],
-    [v, m, wide]: [&mut [f32]; 3],
-) {
-    let Sizes { pitch, in_c, out_c, windows, pool_w } = *sizes;
+fn picture<S: Simd>(simd: S, sizes: &Sizes, [x, u, bias]: [&[f32]; 3], mut to: Out, [v, m, wide]: [&mut [f32]; 3]) {
+    let Sizes { pitch, in_c, out_c, windows, .. } = *sizes;
     let (lanes, chunks) = (S::F32_LANES, in_c / CHUNK);
     let (row, per_chunk) = (out_c / lanes, CHUNK / lanes);
     let (x, u, bias) = (vectors::<S>(x), vectors::<S>(u), vectors::<S>(bias));
@@ -204,8 +236,8 @@ fn picture<S: Simd>(
         {
             let v = vectors_mut::<S>(v);
             for t in 0..count {
-                let (py, px) = ((first + t) / pool_w, (first + t) % pool_w);
-                let at = 2 * py * line + 2 * px * pixel;
+                let [oy, ox] = sizes.corner(first + t);
+                let at = oy * line + ox * pixel;
                 for i in 0..pixel {
                     let mut rows = [[simd.splat_f32s(0.0); 4]; 4];
                     for (r, row) in rows.iter_mut().enumerate() {
@@ -225,9 +257,9 @@ fn picture<S: Simd>(
             let u = &u[p * in_c * row..][..in_c * row];
             point(simd, &tiles[p * chunks..][..chunks], u, &mut m[p * TILES * row..][..TILES * row], row);
         }
-        let y = vectors_mut::<S>(&mut y[first * out_c..][..count * out_c]);
         let all = S::as_mut_simd_u32s(wide).0;
         for t in 0..count {
+            let [oy, ox] = sizes.corner(first + t);
             for co in 0..row {
                 let mut rows = [[simd.splat_f32s(0.0); 2]; 4];
                 for (r, row_of) in rows.iter_mut().enumerate() {
@@ -240,13 +272,26 @@ fn picture<S: Simd>(
                     z[k] = simd.add_f32s(column[0], z[k]);
                     z[2 + k] = simd.add_f32s(column[1], z[2 + k]);
                 }
-                let (best, code) = pool(simd, z);
-                y[t * row + co] = best;
-                all[t * row + co] = code;
+                match &mut to {
+                    Out::Pooled(y, _) => {
+                        let (best, code) = pool(simd, z);
+                        vectors_mut::<S>(y)[(first + t) * row + co] = best;
+                        all[t * row + co] = code;
+                    }
+                    Out::Full(y) => {
+                        let y = vectors_mut::<S>(y);
+                        for (k, &z) in z.iter().enumerate() {
+                            let at = (oy + k / 2) * sizes.out[1] + ox + k % 2;
+                            y[at * row + co] = if sizes.relu { relu(simd, z) } else { z };
+                        }
+                    }
+                }
             }
         }
-        for (code, &wide) in codes[first * out_c..][..count * out_c].iter_mut().zip(&*wide) {
-            *code = wide as u8;
+        if let Out::Pooled(_, codes) = &mut to {
+            for (code, &wide) in codes[first * out_c..][..count * out_c].iter_mut().zip(&*wide) {
+                *code = wide as u8;
+            }
         }
     }
 }
