@@ -76,6 +76,16 @@ fn shapes() -> Vec<Conv2dDims> {
 /// Workgroups that share a dense layer's inputs: a prologue each, and enough for any number of cores.
 const DENSE_GROUPS: u32 = 64;
 
+/// Pictures whose sums a lane of the dense products keeps.
+const PICTURES: u32 = 8;
+
+/// Whole vectors of eight floats everywhere.
+fn products_fit(d: &[u32]) -> bool {
+    let d = DenseDims::of(d);
+    let whole = d.in_n.is_multiple_of(8) && d.per_split.is_multiple_of(8) && d.out_n.is_multiple_of(8 * LANES);
+    whole && d.splits <= MAX_GROUPS && d.batch <= MAX_GROUPS
+}
+
 /// Wide enough to pay, with few enough pictures for the stack.
 fn dense_fits(d: &[u32]) -> bool {
     let d = DenseDims::of(d);
@@ -169,6 +179,27 @@ pub const KERNELS: &[Kernel] = &[
                 software: true,
                 fits: weight_fits,
                 constants: weight_constants,
+            },
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = DenseDims::of(d);
+            [d.out_n / (8 * LANES), d.batch.div_ceil(PICTURES), d.splits]
+        },
+        loops: |d| passes(&[DenseDims::of(d).per_split as usize / 8]),
+        cases: dense_cases,
+        ..another(
+            dense::FORWARD,
+            "dense.forward/lanes8",
+            "lanes8/dense_forward.wgsl.jinja",
+            include_str!("../../shaders/lanes8/dense_forward.wgsl.jinja"),
+            Variant {
+                of: "dense.forward",
+                needs: Needs::EightLanes,
+                software: true,
+                fits: products_fit,
+                constants: |_| vec![("PICTURES", PICTURES)],
             },
         )
     },
