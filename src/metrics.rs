@@ -223,6 +223,24 @@ fn numpy_sum(terms: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
+    /// Numbers of terms and the bits of their sum.
+    const NUMPY: [(u64, u64); 14] = [
+        (7, 0x4007debd106b4513),
+        (8, 0x400fd3a60d9a2dec),
+        (9, 0x40119a58202d1066),
+        (16, 0x4020abe65fddb772),
+        (20, 0x4024902c0f7f899d),
+        (33, 0x4031e091f90a14dd),
+        (127, 0x405073d16dfd2158),
+        (128, 0x405088f53ec67e3c),
+        (129, 0x4050b97a193c6370),
+        (136, 0x40518bb9215490a4),
+        (200, 0x40590b2f468ff60f),
+        (300, 0x4063174adf958766),
+        (1000, 0x407f6f5dfbb36448),
+        (1003, 0x407f8a311d91736a),
+    ];
+
     fn matrix(names: &[&str], counts: &[&[u64]]) -> ConfusionMatrix {
         ConfusionMatrix {
             classes: names.iter().map(ToString::to_string).collect(),
@@ -274,6 +292,17 @@ a_rather_long_class       0.75      1.00      0.86         3
         assert_eq!(m.undefined_warnings().len(), 3);
         assert!(m.undefined_warnings()[2].contains("true nor predicted samples: fake, real."));
         assert!(matrix(&["fake", "real"], &[&[2, 1], &[0, 3]]).undefined_warnings().is_empty());
+    }
+
+    #[test]
+    fn sums_are_numpys_to_the_last_bit() {
+        // np.float64((k * 2654435761 % 1000003 + 1) / 1000003 for k in range(n)).sum() of numpy 2.4.6, in a serial sum other bits but for 7.
+        for (n, bits) in NUMPY {
+            let terms: Vec<f64> = (0..n).map(|k: u64| (k * 2_654_435_761 % 1_000_003 + 1) as f64 / 1_000_003.0).collect();
+            assert_eq!(numpy_sum(&terms).to_bits(), bits, "{n} terms");
+        }
+        let serial = |n: u64| (0..n).map(|k| (k * 2_654_435_761 % 1_000_003 + 1) as f64 / 1_000_003.0).sum::<f64>().to_bits();
+        assert!(NUMPY.iter().filter(|&&(n, bits)| serial(n) != bits).count() >= 5);
     }
 
     #[test]

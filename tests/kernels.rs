@@ -3,6 +3,7 @@
 
 mod common;
 
+use wgradcam::kernel::{self, Access};
 use wgradcam::verify;
 
 #[test]
@@ -40,5 +41,35 @@ fn every_kernel_equals_its_twin() {
     // A harness that compares nothing would pass too.
     for row in &report.rows {
         assert!(row.cases > 0 && row.exact + row.bounded > 0, "{} was not tested", row.key);
+    }
+}
+
+/// What a kernel says that it moves and computes is what the profile, the roofline and the benches divide by.
+#[test]
+fn stated_bytes_are_those_of_the_buffers_and_stated_products_are_counted() {
+    // They state the whole layer's tensor, of which they read the sums of an earlier stage only.
+    const COARSE: [&str; 4] = ["gradcam.weights", "gradcam.map", "gradcam.row_maximum", "gradcam.normalise"];
+    for kernel in kernel::all() {
+        for dims in (kernel.cases)() {
+            let field = |name: &str| kernel.dims.iter().position(|f| *f == name).map(|at| dims[at] as f64);
+            let product = |names: &[&str]| names.iter().map(|n| field(n).unwrap_or_else(|| panic!("no {n}"))).product::<f64>();
+            let cost = (kernel.cost)(&dims);
+            let moved: usize =
+                kernel.bindings.iter().map(|b| 4 * (b.len)(&dims) * if b.access == Access::Update { 2 } else { 1 }).sum();
+            // Labels, orders and biases are not counted; of large shapes they are nothing.
+            let ratio = cost.bytes / moved as f64;
+            let large = verify::elements(kernel, &dims) > 10_000;
+            let products =
+                !kernel.key.contains("reduce") && (kernel.key.starts_with("conv2d") || kernel.key.starts_with("dense"));
+            if !COARSE.contains(&kernel.key) && large && kernel.key != "gather.forward" {
+                assert!((0.95..=1.001).contains(&ratio), "{} of {dims:?}: {ratio} of the bytes moved", kernel.key);
+            }
+            if products && kernel.key.starts_with("dense") {
+                assert_eq!(cost.flops, 2.0 * product(&["batch", "in_n", "out_n"]), "{} of {dims:?}", kernel.key);
+            } else if products {
+                let taps = product(&["k_h", "k_w", "in_c"]);
+                assert_eq!(cost.flops, 2.0 * taps * product(&["batch", "out_h", "out_w", "out_c"]), "{} of {dims:?}", kernel.key);
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use wgradcam::rng;
-use wgradcam::train::{Checkpoint, load};
+use wgradcam::train::{Checkpoint, load, save};
 
 /// Trains with dropout, shuffled, in batches of which the last is smaller, on what `folder` makes.
 const TRAIN: &str = "train set --size 32 --filters 4,8 --dense 8 --batch-size 8 --seed 3";
@@ -127,6 +127,93 @@ fn a_training_goes_on_with_its_own_variants_whatever_was_tuned_meanwhile() {
     // The CPU path has no variants and goes on all the same.
     good(dir, "train --resume one --epochs 3 --panels 0 --device cpu");
     assert!(last("one").progress.techniques.is_empty());
+}
+
+#[test]
+fn a_worse_epoch_after_a_resume_leaves_the_best_as_it_was() {
+    for device in devices() {
+        let dir = TempDir::new().expect("a folder");
+        let dir = dir.path();
+        // Pictures that say nothing of their class, so that the accuracy goes up and down.
+        for (class, part, seeds) in [("a", "train", 0..10), ("b", "train", 10..20), ("a", "test", 20..27), ("b", "test", 27..34)]
+        {
+            let place = dir.join("set").join(part).join(class);
+            fs::create_dir_all(&place).expect("a folder");
+            for seed in seeds {
+                common::picture(7, seed).save(place.join(format!("{seed}.png"))).expect("a picture");
+            }
+        }
+        let train = format!("{TRAIN} --learning-rate 0.01 --panels 0 --device {device}");
+        good(dir, &format!("{train} --out whole --epochs 12"));
+        let accuracies: Vec<f64> = text(dir.join("whole/history.csv"))
+            .lines()
+            .skip(1)
+            .map(|line| line.rsplit(',').next().and_then(|cell| cell.parse().ok()).expect("val_accuracy"))
+            .collect();
+        let worse = (1..12)
+            .find(|&e| accuracies[..e].iter().any(|&before| before > accuracies[e]))
+            .unwrap_or_else(|| panic!("{device}: no epoch is worse than one before it: {accuracies:?}"));
+        good(dir, &format!("{train} --out run --epochs {worse}"));
+        let best = dir.join("run/best.safetensors");
+        let before = fs::read(&best).expect("the best");
+        good(dir, &format!("train --resume run --epochs {} --panels 0 --device {device}", worse + 1));
+        assert!(fs::read(&best).expect("the best") == before, "{device}: epoch {} took the best's place", worse + 1);
+        good(dir, &format!("train --resume run --epochs 12 --panels 0 --device {device}"));
+        same(&dir.join("whole"), &dir.join("run"), device);
+    }
+}
+
+/// Weights are data: what they say about themselves names no file to write.
+#[test]
+fn weights_that_name_paths_write_nowhere_else() {
+    let dir = folder();
+    let dir = dir.path();
+    good(dir, &format!("{TRAIN} --out run --epochs 1 --panels 0 --device cpu"));
+    let mut hostile = load(&dir.join("run/best.safetensors"), None).expect("weights");
+    let outside = dir.join("outside");
+    hostile.card.classes = vec!["../../escaped".into(), outside.join("absolute").display().to_string()];
+    fs::create_dir_all(dir.join("a/b")).expect("a folder");
+    save(&dir.join("a/b/w.safetensors"), &hostile).expect("weights");
+    fs::create_dir(dir.join("photos")).expect("a folder");
+    for i in 0..3 {
+        fs::copy(dir.join(format!("set/test/red/{i}.png")), dir.join(format!("photos/{i}.png"))).expect("a picture");
+    }
+    let before = files(dir);
+    good(dir, "predict a/b/w.safetensors photos --device cpu");
+    good(dir, "gradcam a/b/w.safetensors photos --out a/b/out --npy --device cpu");
+    let ran = run(dir, "evaluate a/b/w.safetensors set --out a/b/out --device cpu");
+    assert!(matches!(ran.code, Some(0..=2)), "{}", ran.err);
+    let allowed = dir.join("a/b/out");
+    let mut made = 0;
+    for path in files(dir).keys().filter(|path| !before.contains_key(*path)) {
+        assert!(path.starts_with(&allowed), "{} was written", path.display());
+        made += 1;
+    }
+    assert!(made > 6 && !outside.exists(), "{made} files");
+}
+
+/// `steps.csv` is read back by a resume, and may have been put in its place by anybody.
+#[cfg(unix)]
+#[test]
+fn a_step_log_that_is_no_text_or_no_file_is_refused_and_a_torn_one_goes_on() {
+    let dir = folder();
+    let dir = dir.path();
+    good(dir, &format!("{TRAIN} --out whole --epochs 4 --panels 0 --log-steps --device cpu"));
+    good(dir, &format!("{TRAIN} --out run --epochs 2 --panels 0 --log-steps --device cpu"));
+    let resume = "train --resume run --epochs 4 --panels 0 --device cpu";
+    let log = dir.join("run/steps.csv");
+    let was = text(&log);
+    fs::write(&log, b"epoch,step,loss\n\xff\xfe\n").expect("written");
+    bad(dir, resume, &["steps.csv", "remove it"]);
+    fs::remove_file(&log).expect("it goes");
+    // A pipe would never end.
+    assert!(Command::new("mkfifo").arg(&log).status().expect("mkfifo runs").success());
+    is_error(resume, &run(dir, resume), &["steps.csv", "not a file", "remove it"]);
+    fs::remove_file(&log).expect("it goes");
+    // Lines of no step and of steps that the state has not done, as a kill or an editor leaves them.
+    fs::write(&log, format!("{was}3,1,0.5\n18446744073709551616,1,1\n,,\n3,2")).expect("written");
+    good(dir, resume);
+    same(&dir.join("whole"), &dir.join("run"), "after a torn log");
 }
 
 #[test]

@@ -92,3 +92,99 @@ fn dot(a: &[f32], b: &[f32]) -> (f64, f64) {
         (sum + term, size + term.abs())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Dataset, TraitCounts};
+    use crate::engine::PassRequest;
+    use crate::explain::{Explanation, explain};
+    use crate::model::{Explain, Mode, Model, ModelSettings, Target, Technique};
+    use crate::player::Choice;
+    use crate::rng;
+    use std::path::PathBuf;
+
+    #[test]
+    fn the_error_is_what_is_missing_relative_to_the_terms() {
+        let check = Completeness { layer: "conv2d_1".into(), score: 3.0, evidence: 1.5, biases: 0.5, scale: 4.0 };
+        assert_eq!(check.error(), 0.25);
+        assert_eq!(Completeness { biases: 2.5, ..check.clone() }.error(), 0.25);
+        assert_eq!(Completeness { biases: 1.5, ..check.clone() }.error(), 0.0);
+        // No terms and nothing missing is no error, and no NaN.
+        assert_eq!(Completeness { score: 0.0, evidence: 0.0, biases: 0.0, scale: 0.0, ..check }.error(), 0.0);
+    }
+
+    #[test]
+    fn a_dot_product_comes_with_the_size_of_its_terms() {
+        assert_eq!(dot(&[1.0, -2.0, 3.0], &[4.0, 5.0, -6.0]), (-24.0, 32.0));
+    }
+
+    /// Five pictures in batches of two, biases everywhere and three classes, so that no size equals another.
+    fn explained(pictures: &[usize], check: bool) -> Vec<Explanation> {
+        let settings = ModelSettings { size: [14, 10], filters: vec![5, 3], dense: vec![6, 7], ..ModelSettings::default() };
+        let model = Model::new(&settings, 3).unwrap();
+        let data = Dataset {
+            classes: ["a", "b", "c"].map(String::from).to_vec(),
+            paths: vec![PathBuf::new(); 5],
+            labels: vec![0, 1, 2, 0, 1],
+            pixels: (0..5 * 14 * 10 * 3).map(|i| (rng::hash3(1, 2, i) >> 24) as u8).collect(),
+            height: 14,
+            width: 10,
+            traits: TraitCounts::default(),
+        };
+        let mode = Mode::Explain(Explain { target: Target::Predicted, technique: Technique::Gradcam });
+        let request = PassRequest { set: "explain", data: &data, batch: 2, mode };
+        let choice = Choice { adapter: None, why: String::new() };
+        let mut engine = Engine::new(&model, &choice, &[request]).unwrap();
+        for (i, p) in model.params().iter().enumerate() {
+            let noise = |k: usize| 0.5 * (rng::unit(rng::hash3(9, i as u32, k as u32)) - 0.5);
+            let values: Vec<f32> = p.initial(3, i).iter().enumerate().map(|(k, v)| v + noise(k)).collect();
+            engine.set_param(p, "", &values).unwrap();
+        }
+        let pass = engine.pass(0);
+        let mut all = Vec::new();
+        explain(&mut engine, &pass, 2, pictures, Target::Predicted, check, |e| {
+            all.push(e);
+            Ok(())
+        })
+        .unwrap();
+        all
+    }
+
+    #[test]
+    fn the_evidence_of_every_layer_adds_up_to_the_score() {
+        let all = explained(&[3, 0, 4], true);
+        assert_eq!(all.iter().map(|e| e.picture).collect::<Vec<_>>(), [3, 0, 4]);
+        for e in &all {
+            let checks = e.check.as_ref().unwrap();
+            assert_eq!(checks.iter().map(|c| c.layer.as_str()).collect::<Vec<_>>(), ["conv2d_1", "conv2d_2"]);
+            let [first, second] = [&checks[0], &checks[1]];
+            for c in checks {
+                assert!(c.error() < 1e-6, "{c:?}");
+                // The sizes bound the sums, and cancellation is not so strong as to make the error mean nothing.
+                assert!(c.scale >= c.evidence.abs() && c.scale < 1e3 * c.score.abs().max(0.1), "{c:?}");
+                assert!(c.biases.abs() > 1e-3 && c.score == first.score, "{c:?}");
+            }
+            // The first layer has the second one's biases besides.
+            assert!((first.biases - second.biases).abs() > 1e-4, "{checks:?}");
+        }
+        assert!(all.windows(2).all(|w| w[0].check != w[1].check), "the pictures do not differ");
+    }
+
+    #[test]
+    fn a_pictures_maps_do_not_depend_on_its_place_in_a_batch() {
+        let all = explained(&[0, 1, 2, 3, 4], false);
+        assert_eq!(all.len(), 5);
+        for (picture, e) in all.iter().enumerate() {
+            assert!(e.check.is_none() && e.picture == picture && e.layers.len() == 2);
+            assert_eq!(explained(&[picture], false)[0].layers, e.layers, "picture {picture}");
+            for (map, size) in e.layers.iter().zip([[12, 8], [4, 2]]) {
+                assert_eq!((map.size, map.raw.len(), map.map.len()), (size, size[0] * size[1], 140));
+                let positive = map.raw.iter().filter(|v| **v > 0.0).count() as f64 / map.raw.len() as f64;
+                let largest = map.raw.iter().copied().fold(f32::MIN, f32::max);
+                assert_eq!((map.positive, map.raw_max), (positive, largest));
+            }
+        }
+        assert!(all.windows(2).all(|w| w[0].layers != w[1].layers), "the pictures do not differ");
+    }
+}

@@ -100,3 +100,27 @@ pub fn explain(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_the_first_maximum_by_row_and_column_and_zero_is_no_evidence() {
+        let mut map = LayerMap {
+            layer: "conv2d_1".into(),
+            size: [3, 4],
+            raw: vec![],
+            map: vec![0.0, 0.1, 0.2, 0.0, 0.0, 0.3, 1.0, 0.0, 0.5, 0.4, 0.0, 1.0],
+            raw_max: 0.5,
+            positive: 0.5,
+        };
+        assert_eq!(map.peak(4), (1, 2));
+        assert_eq!(map.peak(3), (2, 0));
+        assert!(!map.no_evidence());
+        for none in [0.0, -0.5] {
+            map.raw_max = none;
+            assert!(map.no_evidence());
+        }
+    }
+}

@@ -80,7 +80,7 @@ pub(super) fn views<'a>(params: &[Param], values: &'a [Vec<f32>], suffix: &str) 
 }
 
 /// Largest file of weights: a training's state of 2^32 parameters.
-const MAX_BYTES: u64 = 48 << 30;
+pub(super) const MAX_BYTES: u64 = 48 << 30;
 
 /// Reads weights. A file without our metadata needs the network and its class names from the caller, who may also give them
 /// for a file that has it: then they must agree.
@@ -103,7 +103,7 @@ fn whole_neighbour(path: &Path) -> Option<String> {
         "last.safetensors" => path.with_file_name("best.safetensors"),
         _ => return None,
     };
-    let found = parse(&other, &std::fs::read(&other).ok()?, None).ok()?;
+    let found = parse(&other, &read_whole(&other, MAX_BYTES).ok()?, None).ok()?;
     Some(format!("{} (epoch {})", other.display(), found.card.epoch))
 }
 

@@ -3,7 +3,7 @@
 use super::{Card, Checkpoint, Epoch, History, TrainSettings, Weights, load, resume::lasting, save};
 use crate::data::Dataset;
 use crate::engine::{Batch, Engine, Pass, PassRequest};
-use crate::files::write_whole;
+use crate::files::{read_whole, write_whole};
 use crate::kernel::Step;
 use crate::model::Mode;
 use crate::player::{Choice, FirstUse};
@@ -26,6 +26,8 @@ pub struct Running {
 
 /// The first line of `steps.csv`.
 const LOG_HEADER: &str = "epoch,step,loss\n";
+/// Most bytes of a `steps.csv` that is gone on with: the losses of some forty million steps.
+const MAX_LOG: u64 = 1 << 30;
 
 /// Who watches a training.
 pub trait Observer {
@@ -121,7 +123,8 @@ impl Trainer {
         trainer.restore_best()?;
         let log = folder.join("steps.csv");
         if log.exists() {
-            let text = std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+            let remedy = || format!("cannot read {}: remove it to go on without the earlier steps' losses", log.display());
+            let text = String::from_utf8(read_whole(&log, MAX_LOG).with_context(remedy)?).with_context(remedy)?;
             trainer.log = Some(trainer.rows_so_far(&text));
         } else if log_steps {
             trainer.log = Some(LOG_HEADER.to_owned());

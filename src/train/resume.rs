@@ -5,9 +5,10 @@
 //! one step, so a kill at any moment leaves a state that is whole. The order of the pictures and the dropout masks need no
 //! state: they are hashes of seed, epoch and step.
 
-use super::checkpoint::{values, views};
+use super::checkpoint::{MAX_BYTES, values, views};
 use super::{Epoch, History, TrainSettings, Weights, load, sealed};
 use crate::data::{Dataset, Fingerprint};
+use crate::files::read_whole;
 use crate::player::Technique;
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -112,7 +113,7 @@ impl Checkpoint {
     pub fn load(path: &Path) -> Result<Self> {
         let weights = load(path, None)?;
         let shown = path.display().to_string();
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+        let bytes = read_whole(path, MAX_BYTES).with_context(|| format!("cannot read {shown}"))?;
         let (tensors, text) = sealed::open(&bytes, &shown)?;
         let stated: Stated<Ignored> = serde_json::from_str(&text.unwrap_or_default()).with_context(|| shown.clone())?;
         let Some(progress) = stated.progress else {
