@@ -109,7 +109,7 @@ pub const KERNELS: &[Kernel] = &[
             grid(product(&[(d.out_n / 4).div_ceil(2), d.batch.div_ceil(8), d.splits]))
         },
         loops: |d| passes(&[DenseDims::of(d).per_split as usize / 4]),
-        cost: |d| DenseDims::of(d).cost(),
+        cost: |d| Cost { bytes: 4.0 * (x_len(d) + weight_len(d) + partial_len(d)) as f64, ..DenseDims::of(d).cost() },
         twin: crate::twin!(forward),
         bound: Bound::Twin(|d| f64::from(DenseDims::of(d).per_split) + 1.0),
         cases,

@@ -78,15 +78,20 @@ fn cases() -> Vec<Vec<u32>> {
     .to_vec()
 }
 
-/// A kernel's grid and its loop passes.
-type Work = (fn(&[u32]) -> [u32; 3], fn(&[u32]) -> usize);
+/// A kernel's grid, its loop passes and its cost.
+type Work = (fn(&[u32]) -> [u32; 3], fn(&[u32]) -> usize, fn(&[u32]) -> Cost);
+
+/// The cost of an operation for each of `flops` elements and of moving buffers of these lengths.
+fn cost(flops: usize, lens: &[usize]) -> Cost {
+    Cost { flops: flops as f64, bytes: 4.0 * lens.iter().sum::<usize>() as f64 }
+}
 
 const fn kernel(
     key: &'static str,
     formula: &'static str,
     entry: &'static str,
     bindings: &'static [Binding],
-    (grid, loops): Work,
+    (grid, loops, cost): Work,
     twin: crate::kernel::Twin,
     bound: Bound,
 ) -> Kernel {
@@ -103,7 +108,7 @@ const fn kernel(
         bindings,
         grid,
         loops,
-        cost: |d| Cost { flops: 2.0 * x_len(d) as f64, bytes: 4.0 * x_len(d) as f64 },
+        cost,
         twin,
         bound,
         cases,
@@ -118,7 +123,7 @@ pub const KERNELS: &[Kernel] = &[
         "rows[n,y,c] = sum_x dx[n,y,x,c]",
         "row_sum",
         &[Binding::read("dx", x_len), Binding::write("rows", rows_len)],
-        (|d| grid(rows_len(d) / 4), |d| passes(&[width(d)])),
+        (|d| grid(rows_len(d) / 4), |d| passes(&[width(d)]), |d| cost(x_len(d), &[x_len(d), rows_len(d)])),
         crate::twin!(row_sum),
         Bound::Twin(|d| f64::from(GradCamDims::of(d).w)),
     ),
@@ -127,7 +132,7 @@ pub const KERNELS: &[Kernel] = &[
         "alpha[n,c] = sum_y rows[n,y,c] / area",
         "weights",
         &[Binding::read("row_sums", rows_len), Binding::write("alpha", weights_len)],
-        (|d| grid(weights_len(d) / 4), |d| passes(&[height(d)])),
+        (|d| grid(weights_len(d) / 4), |d| passes(&[height(d)]), |d| cost(rows_len(d), &[rows_len(d), weights_len(d)])),
         crate::twin!(weights),
         Bound::Twin(|d| f64::from(GradCamDims::of(d).h) + 5.0),
     ),
@@ -141,7 +146,11 @@ pub const KERNELS: &[Kernel] = &[
             Binding::read("channel_weights", weights_len),
             Binding::write("raw", map_len),
         ],
-        (|d| grid(map_len(d)), |d| passes(&[GradCamDims::of(d).c as usize / 4])),
+        (
+            |d| grid(map_len(d)),
+            |d| passes(&[GradCamDims::of(d).c as usize / 4]),
+            |d| cost(2 * x_len(d), &[x_len(d), x_len(d), weights_len(d), map_len(d)]),
+        ),
         crate::twin!(map),
         Bound::Twin(|d| f64::from(GradCamDims::of(d).c) + 1.0),
     ),
@@ -150,7 +159,7 @@ pub const KERNELS: &[Kernel] = &[
         "row_max[n,y] = max_x raw[n,y,x]",
         "row_maximum",
         &[Binding::read("raw_map", map_len), Binding::write("row_max", maxima_len)],
-        (|d| grid(maxima_len(d)), |d| passes(&[width(d) - 1])),
+        (|d| grid(maxima_len(d)), |d| passes(&[width(d) - 1]), |d| cost(map_len(d), &[map_len(d), maxima_len(d)])),
         crate::twin!(row_maximum),
         Bound::Twin(|_| 0.0),
     ),
@@ -159,7 +168,11 @@ pub const KERNELS: &[Kernel] = &[
         "normalised = max(raw, 0) / max(raw of the picture) if that maximum is positive, else 0",
         "normalise",
         &[Binding::read("raw_map", map_len), Binding::read("row_maxima", maxima_len), Binding::write("normalised", map_len)],
-        (|d| grid(maxima_len(d)), |d| passes(&[height(d) - 1]) + passes(&[width(d)])),
+        (
+            |d| grid(maxima_len(d)),
+            |d| passes(&[height(d) - 1]) + passes(&[width(d)]),
+            |d| cost(map_len(d), &[map_len(d), maxima_len(d), map_len(d)]),
+        ),
         crate::twin!(normalise),
         Bound::Own(|call| vec![quotients(call).into_iter().map(|v| 6.0 * 2f64.powi(-24) * v).collect()]),
     ),
