@@ -98,7 +98,7 @@ fn dense_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
 }
 
 fn dense_cases() -> Vec<Vec<u32>> {
-    [(1, 8, 64), (3, 24, 128), (9, 136, 64), (64, 520, 128), (16, 12_544, 128)]
+    [(1, 8, 64), (3, 24, 128), (9, 136, 64), (3, 520, 64), (64, 520, 128), (16, 12_544, 128)]
         .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, true).words())
         .to_vec()
 }
