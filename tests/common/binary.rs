@@ -31,6 +31,8 @@ pub struct Running {
 pub fn command(dir: &Path, args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wgradcam"));
     command.args(args.split_whitespace().map(|a| a.trim_matches('\''))).current_dir(dir).stdin(Stdio::null());
+    // Not the user's, and not in `dir`, where tests look for files that should not be there.
+    command.env("WGRADCAM_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
     command
 }
 
