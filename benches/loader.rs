@@ -1,6 +1,6 @@
 //! Times reading a folder of pictures into memory: `cargo bench --bench loader -- [--folder DIR]`.
 //!
-//! Without a folder it makes one of JPEGs. Every run must give the bytes of a plain decode, picture by picture on one thread.
+//! Without a folder it makes one of JPEGs. With --cache the pictures come from a cache that an earlier run has left. Every run must give the bytes of a plain decode, picture by picture on one thread.
 
 mod common;
 
@@ -9,7 +9,7 @@ use clap::Parser;
 use common::{Times, pictures};
 use image::{ImageEncoder, codecs::jpeg::JpegEncoder};
 use std::path::{Path, PathBuf};
-use wgradcam::data::{Dataset, Limit, OnBad, Reader, scan};
+use wgradcam::data::{Cache, Dataset, Limit, OnBad, Reader, scan};
 
 #[derive(Parser)]
 struct Args {
@@ -22,6 +22,9 @@ struct Args {
     /// Side of the made pictures and of what is read, in pixels
     #[arg(long, default_value_t = 128)]
     size: usize,
+    /// Load from a cache, written before the clock starts
+    #[arg(long)]
+    cache: bool,
     /// Timed runs
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -66,11 +69,18 @@ fn main() -> Result<()> {
         }
     };
     let reader = Reader { height: args.size, width: args.size, ..Reader::default() };
+    let scratch = tempfile::tempdir()?;
+    let cache = args.cache.then(|| Cache::at(scratch.path().join("cache")));
     let load = || {
         let found = scan(&folder, false)?;
-        Dataset::load(&found.items, &found.classes, &reader, OnBad::Fail, Limit::default(), None)
+        Dataset::load(&found.items, &found.classes, &reader, OnBad::Fail, Limit::default(), None, cache.as_ref())
     };
+    if args.cache {
+        // Files younger than this are not cached.
+        std::thread::sleep(std::time::Duration::from_millis(2100));
+    }
     let first = load()?;
+    ensure!(!args.cache || scratch.path().join("cache").read_dir()?.count() == 1, "no cache was written");
     for (i, path) in first.paths.iter().enumerate() {
         let plain = image::open(path).with_context(|| path.display().to_string())?.into_rgb8();
         let resized = (plain.width() as usize, plain.height() as usize) != (args.size, args.size);
@@ -84,7 +94,7 @@ fn main() -> Result<()> {
     let rate = 1e3 * first.len() as f64 / times.median();
     let threads = rayon::current_num_threads();
     if args.json {
-        let json = serde_json::json!({"pictures": first.len(), "size": args.size, "threads": threads, "load": times.to_json(),
+        let json = serde_json::json!({"pictures": first.len(), "size": args.size, "threads": threads, "cache": args.cache, "load": times.to_json(),
             "pictures_per_s": rate});
         println!("{json}");
     } else {

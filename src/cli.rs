@@ -100,12 +100,17 @@ pub struct ReaderArgs {
     pub max_pixels: Option<u64>,
 }
 
-/// `--on-bad`.
+/// How a folder of pictures is gone through.
 #[derive(Args, Clone, Debug)]
-pub struct OnBadArgs {
+pub struct LoadArgs {
     /// What to do about pictures that cannot be read: fail before anything starts, or skip them with a warning
     #[arg(long, default_value = "fail", value_name = "WHAT")]
     pub on_bad: OnBad,
+    /// Decode every picture and keep none. Without it decoded pictures are kept in the user's cache folder (or $WGRADCAM_CACHE; 4 GiB
+    /// at most), and a picture whose path, size and time of change are still the same is taken from there in a later run: the
+    /// same pixels sooner. For a file system that does not keep those times, or to leave nothing behind
+    #[arg(long)]
+    pub no_cache: bool,
 }
 
 /// The weights to use.
@@ -202,9 +207,9 @@ pub struct TrainArgs {
     /// The pictures.
     #[command(flatten)]
     pub reader: ReaderArgs,
-    /// Unreadable pictures.
+    /// Going through them.
     #[command(flatten)]
-    pub on_bad: OnBadArgs,
+    pub load: LoadArgs,
     /// The device.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -227,9 +232,9 @@ pub struct EvaluateArgs {
     /// Pictures per batch
     #[arg(long, short, default_value_t = 64, value_name = "N")]
     pub batch_size: usize,
-    /// Unreadable pictures.
+    /// Going through them.
     #[command(flatten)]
-    pub on_bad: OnBadArgs,
+    pub load: LoadArgs,
     /// The device.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -251,9 +256,9 @@ pub struct PredictArgs {
     /// Pictures per batch
     #[arg(long, short, default_value_t = 64, value_name = "N")]
     pub batch_size: usize,
-    /// Unreadable pictures.
+    /// Going through them.
     #[command(flatten)]
-    pub on_bad: OnBadArgs,
+    pub load: LoadArgs,
     /// The device.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -326,9 +331,9 @@ pub struct GradcamArgs {
     /// Pictures per batch of predictions
     #[arg(long, short, default_value_t = 64, value_name = "N")]
     pub batch_size: usize,
-    /// Unreadable pictures.
+    /// Going through them.
     #[command(flatten)]
-    pub on_bad: OnBadArgs,
+    pub load: LoadArgs,
     /// The device.
     #[command(flatten)]
     pub device: DeviceArgs,

@@ -4,7 +4,7 @@ use crate::fault;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How the temporary files begin and end, so that those of a killed run can be told from anybody else's.
 const TEMPORARY: [&str; 2] = [".wgradcam-", ".tmp"];
@@ -66,6 +66,16 @@ pub fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>> {
     ensure!(about.is_file(), "it is not a file");
     ensure!(about.len() <= most, "it has {} bytes, more than {most}", about.len());
     Ok(fs::read(path)?)
+}
+
+/// Where this program may keep what it can make again: `$WGRADCAM_CACHE`, else wgradcam's folder where the system keeps caches
+/// (`XDG_CACHE_HOME`, `~/.cache`, `%LOCALAPPDATA%`). Not made here; `None` for a user without a home.
+pub fn cache_folder() -> Option<PathBuf> {
+    use etcetera::BaseStrategy;
+    match std::env::var_os("WGRADCAM_CACHE") {
+        Some(folder) if !folder.is_empty() => Some(folder.into()),
+        _ => Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("wgradcam")),
+    }
 }
 
 /// Keeps other processes from training into the folder until it is dropped or the process ends, however it ends.

@@ -136,6 +136,32 @@ fn evaluate_says_the_same_as_train_in_text_json_and_files() {
 }
 
 #[test]
+fn a_second_run_reads_the_cache_unless_told_not_to() {
+    let here = own();
+    let dir = here.path();
+    let cache = TempDir::new().expect("a folder");
+    let old = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    for file in files(&dir.join("set")).into_keys().filter(|f| f.is_file()) {
+        fs::File::options().append(true).open(file).expect("a picture").set_modified(old).expect("a time");
+    }
+    let evaluate = |flags: &str| {
+        let args = format!("evaluate {} set --json --device cpu {flags}", at(two(), "run"));
+        let mut command = command(dir, &args);
+        command.env("WGRADCAM_CACHE", cache.path());
+        let ran = start(command).end();
+        assert_eq!(ran.code, Some(0), "wgradcam {args}\n{}", ran.err);
+        ran
+    };
+    let first = evaluate("--no-cache");
+    assert_eq!(files(cache.path()).len(), 0);
+    for (flags, said) in [("", false), ("", true), ("--no-cache", false)] {
+        let ran = evaluate(flags);
+        assert_eq!(ran.err.contains("18 pictures (18 from the cache)"), said, "{}", ran.err);
+        assert_eq!(ran.out, first.out);
+    }
+}
+
+#[test]
 fn predict_prints_one_line_per_picture_in_order() {
     let (dir, here) = (two(), TempDir::new().expect("a folder"));
     let (run, blue, red) = (at(dir, "run"), at(dir, "set/test/blue"), at(dir, "set/test/red/3.png"));

@@ -1,11 +1,11 @@
 //! What several commands begin with: settings, weights, device, pictures.
 
-use crate::cli::{DeviceArgs, ModelArgs, ReaderArgs, WeightsArgs};
-use crate::data::{self, Dataset, Item, Limit, OnBad, Reader};
+use crate::cli::{DeviceArgs, LoadArgs, ModelArgs, ReaderArgs, WeightsArgs};
+use crate::data::{self, Dataset, Item, Limit, Reader};
 use crate::model::{Model, ModelSettings};
 use crate::player::{Cache, Choice, choose_with};
 use crate::rng::hash3;
-use crate::train::{MAX_BATCH, RunConfig, Weights, load};
+use crate::train::{self, MAX_BATCH, RunConfig, Weights};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
@@ -63,13 +63,14 @@ pub fn weights(args: &WeightsArgs) -> Result<Weights> {
     let m = &args.model;
     let given = m.size.is_some() || m.filters.is_some() || m.kernel_size.is_some() || m.padding.is_some() || m.dense.is_some();
     let mut weights = match (&args.classes, given || m.head.is_some()) {
-        (Some(classes), _) => load(&path, Some((&model_settings(ModelSettings::default(), m), classes)))?,
-        (None, false) => load(&path, None)?,
+        (Some(classes), _) => train::load(&path, Some((&model_settings(ModelSettings::default(), m), classes)))?,
+        (None, false) => train::load(&path, None)?,
         (None, true) => {
-            let stated = load(&path, None).with_context(|| "with the network given by flags, --classes must name its classes")?;
+            let stated =
+                train::load(&path, None).with_context(|| "with the network given by flags, --classes must name its classes")?;
             // The file states its network; flags may repeat it but not change it.
             let repeated = model_settings(stated.card.model.clone(), m);
-            load(&path, Some((&repeated, &stated.card.classes)))?
+            train::load(&path, Some((&repeated, &stated.card.classes)))?
         }
     };
     let reader = reader(weights.card.reader.clone(), &args.reader, weights.card.model.size);
@@ -89,11 +90,17 @@ pub fn batch_size(n: usize) -> Result<usize> {
     Ok(n)
 }
 
+/// Reads pictures as the flags say, those that an earlier run has read from the cache.
+pub fn load(items: &[Item], classes: &[String], reader: &Reader, args: &LoadArgs, label: &str) -> Result<Dataset> {
+    let cache = if args.no_cache { None } else { data::Cache::of_user() };
+    Dataset::load(items, classes, reader, args.on_bad, Limit::default(), Some(label), cache.as_ref())
+}
+
 /// A folder of class folders, its labels numbered as `classes` numbers them.
 ///
 /// # Errors
 /// A class that the weights do not know, by name.
-pub fn labelled(dir: &Path, classes: &[String], reader: &Reader, on_bad: OnBad, label: &str) -> Result<Dataset> {
+pub fn labelled(dir: &Path, classes: &[String], reader: &Reader, args: &LoadArgs, label: &str) -> Result<Dataset> {
     let dir = &class_folder(dir, classes);
     let folder = data::scan(dir, reader.keras_exact)?;
     folder.notes.iter().for_each(|note| eprintln!("Note: {note}"));
@@ -106,14 +113,14 @@ pub fn labelled(dir: &Path, classes: &[String], reader: &Reader, on_bad: OnBad, 
         })
         .collect::<Result<_>>()?;
     let items: Vec<Item> = folder.items.into_iter().map(|i| Item { class: numbers[i.class as usize], path: i.path }).collect();
-    Dataset::load(&items, classes, reader, on_bad, Limit::default(), Some(label))
+    load(&items, classes, reader, args, label)
 }
 
 /// Pictures without labels.
-pub fn unlabelled(paths: &[PathBuf], reader: &Reader, on_bad: OnBad) -> Result<Dataset> {
+pub fn unlabelled(paths: &[PathBuf], reader: &Reader, args: &LoadArgs) -> Result<Dataset> {
     let files = data::list_pictures(paths)?;
     let items: Vec<Item> = files.into_iter().map(|path| Item { path, class: 0 }).collect();
-    Dataset::load(&items, &["pictures".to_owned()], reader, on_bad, Limit::default(), Some("read"))
+    load(&items, &["pictures".to_owned()], reader, args, "read")
 }
 
 /// Random pictures of the model's size, the classes in turn.

@@ -40,7 +40,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     );
     let config = RunConfig { data: Some(dir.clone()), ..config };
     let read = |folder: Folder, what| {
-        Dataset::load(&folder.items, &folder.classes, &config.reader, OnBad::Fail, Limit::default(), Some(what))
+        Dataset::load(&folder.items, &folder.classes, &config.reader, OnBad::Fail, Limit::default(), Some(what), None)
     };
     let sets = Loaded {
         train: read(data::scan(&set.train, false)?, "read train")?,

@@ -11,7 +11,7 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     let weights = common::weights(&args.weights)?;
     let _empty = args.out.as_deref().map(common::EmptyFolder::make).transpose()?;
     let card = &weights.card;
-    let data = common::labelled(&args.data, &card.classes, &card.reader, args.on_bad.on_bad, "read")?;
+    let data = common::labelled(&args.data, &card.classes, &card.reader, &args.load, "read")?;
     let choice = common::device(&args.device)?;
     let evaluation = evaluation::evaluate(&weights, &choice, &data, batch_size)?;
     if args.json {

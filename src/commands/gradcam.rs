@@ -41,9 +41,9 @@ pub fn run(args: &GradcamArgs) -> Result<ExitCode> {
         classes.join(", ")
     );
     let data = if labelled {
-        common::labelled(&args.pictures[0], classes, reader, args.on_bad.on_bad, "read")?
+        common::labelled(&args.pictures[0], classes, reader, &args.load, "read")?
     } else {
-        common::unlabelled(&args.pictures, reader, args.on_bad.on_bad)?
+        common::unlabelled(&args.pictures, reader, &args.load)?
     };
     let choice = common::device(&args.device)?;
     let (outputs, _) = evaluation::outputs(&weights, &choice, &data, batch_size)?;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let batch_size = common::batch_size(args.batch_size)?;
     let weights = common::weights(&args.weights)?;
-    let data = common::unlabelled(&args.pictures, &weights.card.reader, args.on_bad.on_bad)?;
+    let data = common::unlabelled(&args.pictures, &weights.card.reader, &args.load)?;
     let choice = common::device(&args.device)?;
     let (outputs, _) = evaluation::outputs(&weights, &choice, &data, batch_size)?;
     let classes = &weights.card.classes;

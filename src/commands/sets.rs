@@ -1,7 +1,8 @@
 //! The pictures of a training: which folder is what, and what to validate on.
 
-use crate::cli::OnBadArgs;
-use crate::data::{self, Dataset, Folder, Item, Limit, Reader, keras_differences};
+use super::common;
+use crate::cli::LoadArgs;
+use crate::data::{self, Dataset, Folder, Item, Reader, keras_differences};
 use crate::train::RunConfig;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -89,9 +90,8 @@ impl Sets {
     }
 
     /// Reads them all.
-    pub(super) fn load(self, reader: &Reader, on_bad: &OnBadArgs) -> Result<Loaded> {
-        let read =
-            |items: &[Item], what| Dataset::load(items, &self.classes, reader, on_bad.on_bad, Limit::default(), Some(what));
+    pub(super) fn load(self, reader: &Reader, args: &LoadArgs) -> Result<Loaded> {
+        let read = |items: &[Item], what| common::load(items, &self.classes, reader, args, what);
         let train = read(&self.train.items, "read train");
         let validation = read(&self.validation, "read validation");
         let test = self.test.as_ref().map(|t| read(t, "read test")).transpose();

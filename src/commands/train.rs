@@ -52,7 +52,7 @@ fn begin(args: &TrainArgs) -> Result<Option<Finished>> {
     let choice = common::device(&args.device)?;
     let _empty = common::EmptyFolder::make(&folder)?;
     let _lock = FolderLock::take(&folder)?;
-    let loaded = sets.load(&config.reader, &args.on_bad)?;
+    let loaded = sets.load(&config.reader, &args.load)?;
     config.data = Some(data);
     let run = Run { config: &config, folder: &folder, choice: &choice, panels: args.panels, boxes: HashMap::new() };
     run.train(Start::New(&weights), &loaded, args.log_steps)
@@ -97,7 +97,7 @@ fn resume(args: &TrainArgs, folder: &Path) -> Result<Option<Finished>> {
     let choice = common::device(&args.device)?;
     common::output_folder(folder)?;
     let _lock = FolderLock::take(folder)?;
-    let loaded = sets.load(&config.reader, &args.on_bad)?;
+    let loaded = sets.load(&config.reader, &args.load)?;
     config.data = Some(data);
     let run = Run { config: &config, folder, choice: &choice, panels: args.panels, boxes: HashMap::new() };
     run.train(Start::From(&checkpoint), &loaded, args.log_steps)

@@ -1,14 +1,16 @@
 //! A whole picture folder in memory, decoded once.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::decode::Reader;
+use super::cache::{Cache, Kept, Store};
+use super::decode::{Reader, Traits};
 use super::differences::TraitCounts;
 use super::folder::Item;
 
@@ -76,6 +78,9 @@ impl Dataset {
     /// tried before anything is reported. While it runs each core also holds one picture at its stored size, which
     /// `reader.max_pixels` bounds.
     ///
+    /// With a `cache` the pictures that an earlier run has decoded come from there, and the others go there; `label` tells the sets
+    /// of one folder apart. The result is the same.
+    ///
     /// # Errors
     /// With no items; when the decoded pictures would pass `limit`; when a file cannot be read and `on_bad` is `Fail`; when
     /// skipping leaves a class that had pictures without any.
@@ -86,6 +91,7 @@ impl Dataset {
         on_bad: OnBad,
         limit: Limit,
         label: Option<&str>,
+        cache: Option<&Cache>,
     ) -> Result<Dataset> {
         ensure!(!items.is_empty(), "there are no pictures to load");
         let out_of_range = items.iter().find(|item| item.class as usize >= classes.len());
@@ -95,14 +101,18 @@ impl Dataset {
         let mut pixels = buffer(items.len(), size, reader, limit)?;
 
         let bar = label.map_or_else(ProgressBar::hidden, |label| progress_bar(items.len(), label));
+        let store = cache.and_then(|cache| cache.open(items, reader, label.unwrap_or_default()));
         let outcomes: Vec<_> = pixels
             .par_chunks_mut(size)
             .zip(items)
-            .map(|(out, item)| {
-                let outcome = reader.read_into(&item.path, out);
-                bar.inc(1);
-                anyhow::Ok((outcome?, item.path.extension().is_some_and(|e| e.eq_ignore_ascii_case("webp"))))
-            })
+            .map_init(
+                || store.as_ref().and_then(Store::reader),
+                |from, (out, item)| {
+                    let outcome = Picture::fetch(store.as_ref(), from.as_mut(), reader, item, out);
+                    bar.inc(1);
+                    outcome
+                },
+            )
             .collect();
         bar.finish_and_clear();
 
@@ -115,12 +125,17 @@ impl Dataset {
             width: reader.width,
             traits: TraitCounts::default(),
         };
-        let mut bad = Vec::new();
+        let (mut bad, mut kept) = (Vec::new(), Vec::new());
+        let (mut cached, mut news) = (0, false);
         for (index, (outcome, item)) in outcomes.into_iter().zip(items).enumerate() {
             match outcome {
                 Err(reason) => bad.push(format!("{reason:#}")),
-                Ok((traits, webp)) => {
-                    dataset.traits.add(traits, webp);
+                Ok(picture) => {
+                    let webp = item.path.extension().is_some_and(|e| e.eq_ignore_ascii_case("webp"));
+                    dataset.traits.add(picture.traits, webp);
+                    cached += u64::from(picture.cached);
+                    news |= !picture.cached && picture.kept.is_some();
+                    kept.push(picture.kept);
                     // Good pictures move up over the bad ones before them.
                     let place = dataset.paths.len();
                     if place != index {
@@ -134,6 +149,14 @@ impl Dataset {
         dataset.pixels.truncate(dataset.len() * size);
         if !bad.is_empty() {
             dataset.judge(items, &bad, on_bad)?;
+        }
+        match store {
+            Some(store) if news => store.write(kept, &dataset.pixels),
+            Some(store) if cached > 0 => store.used(),
+            _ => {}
+        }
+        if let (Some(label), 1..) = (label, cached) {
+            eprintln!("{label}: {} pictures ({} from the cache)", HumanCount(dataset.len() as u64), HumanCount(cached));
         }
         Ok(dataset)
     }
@@ -176,6 +199,32 @@ impl Dataset {
         let mut counts = vec![0; self.classes.len()];
         self.labels.iter().for_each(|&label| counts[label as usize] += 1);
         counts
+    }
+}
+
+/// A picture whose pixels are in place.
+struct Picture {
+    traits: Traits,
+    /// What the cache is to know of it.
+    kept: Option<Kept>,
+    /// Whether it came from there.
+    cached: bool,
+}
+
+impl Picture {
+    /// From the cache if it is there, else from its own file.
+    fn fetch(store: Option<&Store>, from: Option<&mut File>, reader: &Reader, item: &Item, out: &mut [u8]) -> Result<Self> {
+        // Before the file is read: a change after this shows in the next run.
+        let seen = store.and_then(|store| store.see(&item.path));
+        if let (Some(store), Some(from), Some(seen)) = (store, from, &seen) {
+            if let Some(kept) = store.read(from, &item.path, seen, out) {
+                return Ok(Self { traits: kept.traits, kept: Some(kept.clone()), cached: true });
+            }
+            out.fill(0);
+        }
+        let traits = reader.read_into(&item.path, out)?;
+        let kept = store.zip(seen).and_then(|(store, seen)| store.keep(&item.path, &seen, traits, out));
+        Ok(Self { traits, kept, cached: false })
     }
 }
 

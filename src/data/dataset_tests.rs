@@ -20,7 +20,7 @@ fn room(n: u32) -> (TempDir, Vec<Item>, Vec<String>) {
 }
 
 fn load(items: &[Item], classes: &[String], on_bad: OnBad) -> Result<Dataset> {
-    Dataset::load(items, classes, &reader(), on_bad, Limit::default(), Some("Reading"))
+    Dataset::load(items, classes, &reader(), on_bad, Limit::default(), Some("Reading"), None)
 }
 
 #[test]
@@ -69,11 +69,11 @@ fn every_bad_file_is_listed_and_an_emptied_class_is_an_error() {
 #[test]
 fn too_much_is_refused_before_it_is_allocated() {
     let (_dir, items, classes) = room(2);
-    let limit = |n| Dataset::load(&items, &classes, &reader(), OnBad::Fail, Limit(n), None);
+    let limit = |n| Dataset::load(&items, &classes, &reader(), OnBad::Fail, Limit(n), None, None);
     assert!(limit(4 * 72).is_ok());
     assert!(limit(4 * 72 - 1).expect_err("limit").to_string().contains("above the limit"));
     let huge = Reader { height: usize::MAX / 2, ..reader() };
-    assert!(Dataset::load(&items, &classes, &huge, OnBad::Fail, Limit(u64::MAX), None).is_err());
+    assert!(Dataset::load(&items, &classes, &huge, OnBad::Fail, Limit(u64::MAX), None, None).is_err());
     assert!(load(&[], &classes, OnBad::Fail).is_err());
     assert!(load(&items, &classes[..1], OnBad::Fail).is_err());
 }

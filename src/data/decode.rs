@@ -38,7 +38,7 @@ pub struct RgbPixels {
 }
 
 /// What was met in a file that Keras would have treated differently.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traits {
     /// EXIF (or TIFF) asks for a rotation or a flip.
     pub orientation: bool,

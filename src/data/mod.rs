@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! folder of pictures -> folder::scan -> decode::Reader (+ resize) -> dataset::Dataset -> split::stratified
+//!                                   \-> cache::Cache, the second time ->/
 //!                                   \-> differences::keras_differences: what Keras would have done otherwise
 //! planted::generate  -> a made folder of pictures with known artefacts, for `demo` and for judging explanations
 //! ```
@@ -9,6 +10,7 @@
 //! Everything here runs on the CPU and ends in `u8`, NHWC, RGB. The scaling to `f32` belongs to the batch.
 //! The default choices are the correct ones; `keras_exact` gives those of Keras 2.15's `flow_from_directory`.
 
+pub mod cache;
 pub mod dataset;
 pub mod decode;
 pub mod differences;
@@ -19,6 +21,7 @@ pub mod resize;
 mod scene;
 pub mod split;
 
+pub use cache::Cache;
 pub use dataset::{Dataset, Fingerprint, Limit, OnBad};
 pub use decode::{Reader, RgbPixels, Traits};
 pub use differences::{TraitCounts, keras_differences};

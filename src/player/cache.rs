@@ -1,7 +1,7 @@
 //! The user's cache folder: a file per adapter of what `tune` measured, and one of what its driver compiled.
 
 use super::AdapterFacts;
-use etcetera::BaseStrategy;
+use crate::files::cache_folder;
 use std::path::PathBuf;
 
 /// Where results are kept between runs, or nowhere.
@@ -19,13 +19,9 @@ impl Cache {
         Self(Some(folder.into()))
     }
 
-    /// `WGRADCAM_CACHE`, else wgradcam's folder where the system keeps caches (`XDG_CACHE_HOME`, `~/.cache`, `%LOCALAPPDATA%`); none for
-    /// a user without a home.
+    /// The user's ([`cache_folder`]).
     pub fn of_user() -> Self {
-        match std::env::var_os("WGRADCAM_CACHE") {
-            Some(folder) if !folder.is_empty() => Self::at(folder),
-            _ => Self(etcetera::choose_base_strategy().ok().map(|base| base.cache_dir().join("wgradcam"))),
-        }
+        Self(cache_folder())
     }
 
     /// The file of one adapter, such as `tune-llvmpipe-llvm-15-0-6-256-bits-vulkan.json`.

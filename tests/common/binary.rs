@@ -31,6 +31,7 @@ pub struct Running {
 /// must change no test.
 pub fn command(dir: &Path, args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wgradcam"));
+    // Not in `dir`, where tests look for files that should not be there.
     command.env("WGRADCAM_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command.args(args.split_whitespace().map(|a| a.trim_matches('\''))).current_dir(dir).stdin(Stdio::null());
     command
