@@ -207,6 +207,7 @@ mod tests {
                 let all = explained_with(2, target, &[3, 0, 4], false, |i, _, _| if i < 8 { 0.01 } else { last });
                 for map in all.iter().flat_map(|e| &e.layers) {
                     assert_eq!(map.no_evidence(), last <= 0.0, "{last}");
+                    assert_eq!(map.positive > 0.0, last > 0.0, "{last}");
                     let bits = |b: u32| map.map.iter().all(|v| v.to_bits() == b);
                     match (last > 0.0, target) {
                         (true, _) => assert!(map.map.iter().all(|v| *v > 0.0 && *v <= 1.0), "{map:?}"),
