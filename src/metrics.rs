@@ -303,6 +303,12 @@ a_rather_long_class       0.75      1.00      0.86         3
         }
         let serial = |n: u64| (0..n).map(|k| (k * 2_654_435_761 % 1_000_003 + 1) as f64 / 1_000_003.0).sum::<f64>().to_bits();
         assert!(NUMPY.iter().filter(|&&(n, bits)| serial(n) != bits).count() >= 5);
+        // Ones beside 1e16 are lost or kept by what they are added to first: the order at 8 terms, at 128 and where halves begin.
+        for (n, kept) in [(8, 6.0), (128, 112.0), (129, 120.0), (300, 290.0)] {
+            let mut terms = vec![1.0; n];
+            terms[0] = 1e16;
+            assert_eq!(numpy_sum(&terms) - 1e16, kept, "{n} terms");
+        }
     }
 
     #[test]

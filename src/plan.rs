@@ -129,3 +129,20 @@ impl Program {
         self.tensors.iter().map(|t| 4 * t.len as u64).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Elem;
+
+    #[test]
+    fn a_tensor_is_as_long_as_the_longest_that_asks_and_counts_once() {
+        let mut program = Program::new();
+        let a = program.tensor("a", Elem::F32, 3);
+        program.tensor("b", Elem::U32, 5);
+        assert_eq!(program.tensor("a", Elem::F32, 10), a);
+        program.tensor("a", Elem::F32, 2);
+        assert_eq!(program.tensors[a.0].len, 10);
+        assert_eq!(program.bytes(), 60);
+    }
+}

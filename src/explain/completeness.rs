@@ -121,8 +121,20 @@ mod tests {
 
     /// Five pictures in batches of two, biases everywhere and three classes, so that no size equals another.
     fn explained(pictures: &[usize], check: bool) -> Vec<Explanation> {
+        let noise = |i: u32, k: u32| 0.5 * (rng::unit(rng::hash3(9, i, k)) - 0.5);
+        explained_with(3, Target::Predicted, pictures, check, |i, k, initial| initial + noise(i, k))
+    }
+
+    /// The same with element `k` of parameter `i` changed from its initial value.
+    fn explained_with(
+        classes: usize,
+        target: Target,
+        pictures: &[usize],
+        check: bool,
+        value: impl Fn(u32, u32, f32) -> f32,
+    ) -> Vec<Explanation> {
         let settings = ModelSettings { size: [14, 10], filters: vec![5, 3], dense: vec![6, 7], ..ModelSettings::default() };
-        let model = Model::new(&settings, 3).unwrap();
+        let model = Model::new(&settings, classes).unwrap();
         let data = Dataset {
             classes: ["a", "b", "c"].map(String::from).to_vec(),
             paths: vec![PathBuf::new(); 5],
@@ -132,18 +144,17 @@ mod tests {
             width: 10,
             traits: TraitCounts::default(),
         };
-        let mode = Mode::Explain(Explain { target: Target::Predicted, technique: Technique::Gradcam });
+        let mode = Mode::Explain(Explain { target, technique: Technique::Gradcam });
         let request = PassRequest { set: "explain", data: &data, batch: 2, mode };
         let choice = Choice { adapter: None, why: String::new() };
         let mut engine = Engine::new(&model, &choice, &[request]).unwrap();
         for (i, p) in model.params().iter().enumerate() {
-            let noise = |k: usize| 0.5 * (rng::unit(rng::hash3(9, i as u32, k as u32)) - 0.5);
-            let values: Vec<f32> = p.initial(3, i).iter().enumerate().map(|(k, v)| v + noise(k)).collect();
+            let values: Vec<f32> = (0..).zip(p.initial(3, i)).map(|(k, v)| value(i as u32, k, v)).collect();
             engine.set_param(p, "", &values).unwrap();
         }
         let pass = engine.pass(0);
         let mut all = Vec::new();
-        explain(&mut engine, &pass, 2, pictures, Target::Predicted, check, |e| {
+        explain(&mut engine, &pass, 2, pictures, target, check, |e| {
             all.push(e);
             Ok(())
         })
@@ -162,7 +173,7 @@ mod tests {
             for c in checks {
                 assert!(c.error() < 1e-6, "{c:?}");
                 // The sizes bound the sums, and cancellation is not so strong as to make the error mean nothing.
-                assert!(c.scale >= c.evidence.abs() && c.scale < 1e3 * c.score.abs().max(0.1), "{c:?}");
+                assert!(c.scale >= c.evidence.abs() + c.biases.abs() && c.scale < 1e3 * c.score.abs().max(0.1), "{c:?}");
                 assert!(c.biases.abs() > 1e-3 && c.score == first.score, "{c:?}");
             }
             // The first layer has the second one's biases besides.
@@ -186,5 +197,25 @@ mod tests {
             }
         }
         assert!(all.windows(2).all(|w| w[0].layers != w[1].layers), "the pictures do not differ");
+    }
+
+    #[test]
+    fn without_evidence_the_notebooks_score_gives_the_notebooks_map_and_every_other_zeros() {
+        // Positive throughout but for the last layer: every activation is, and every gradient has that layer's sign.
+        for (last, notebook) in [(-0.01, (-0.0f32).to_bits()), (0.0, f32::NAN.to_bits()), (0.01, 0)] {
+            for target in [Target::Output, Target::Logit] {
+                let all = explained_with(2, target, &[3, 0, 4], false, |i, _, _| if i < 8 { 0.01 } else { last });
+                for map in all.iter().flat_map(|e| &e.layers) {
+                    assert_eq!(map.no_evidence(), last <= 0.0, "{last}");
+                    assert_eq!(map.positive > 0.0, last > 0.0, "{last}");
+                    let bits = |b: u32| map.map.iter().all(|v| v.to_bits() == b);
+                    match (last > 0.0, target) {
+                        (true, _) => assert!(map.map.iter().all(|v| *v > 0.0 && *v <= 1.0), "{map:?}"),
+                        (false, Target::Output) => assert!(bits(notebook), "{last}: {:?}", map.map),
+                        (false, _) => assert!(bits(0), "{last}: {:?}", map.map),
+                    }
+                }
+            }
+        }
     }
 }

@@ -454,3 +454,42 @@ fn gradient(activation: &str) -> String {
         None => format!("d{activation}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ModelSettings;
+
+    #[test]
+    fn parts_are_all_of_it_once_and_the_last_is_what_is_left() {
+        assert_eq!(parts(7, 3).collect::<Vec<_>>(), [(0, 3), (3, 3), (6, 1)]);
+        assert_eq!(parts(6, 3).collect::<Vec<_>>(), [(0, 3), (3, 3)]);
+        assert_eq!(parts(2, 3).collect::<Vec<_>>(), [(0, 2)]);
+    }
+
+    #[test]
+    fn a_plan_calls_what_its_mode_needs_and_no_more() {
+        let settings = ModelSettings { size: [20, 20], filters: vec![3, 4], dense: vec![5], dropout: 0.5, ..Default::default() };
+        let model = Model::new(&settings, 2).unwrap();
+        let set = PictureSet { name: "some", pictures: 9, chunk: 9, table: 5 };
+        let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
+        // Forward passes of the head, of dropout, tables filled, gradients of a layer's input by a pool and by a convolution.
+        for (mode, counts) in [
+            (Mode::Train, [1, 1, 0, 0, 1]),
+            (Mode::TrainInParts(2), [3, 3, 0, 0, 3]),
+            (Mode::Evaluate, [1, 0, 2, 0, 0]),
+            (Mode::Explain(explain), [1, 0, 2, 0, 1]),
+        ] {
+            let mut program = Program::new();
+            let plan = lower(&mut program, &model, &set, 5, mode);
+            let calls = |key: &str| program.plans[plan.0].dispatches.iter().filter(|d| d.kernel.key == key).count();
+            let keys = ["sigmoid_bce.forward", "dropout.forward", "collect.forward", "maxpool2x2.backward"];
+            let got = keys.map(calls);
+            assert_eq!(got, counts[..4], "{mode:?}");
+            assert_eq!(calls("conv2d_relu_maxpool2x2.backward_input"), counts[4], "{mode:?}");
+            // Every part is as large as it says.
+            let batches = program.plans[plan.0].dispatches.iter().filter(|d| d.kernel.key == "sigmoid_bce.forward");
+            assert_eq!(batches.map(|d| d.dims[0]).sum::<u32>(), 5, "{mode:?}");
+        }
+    }
+}

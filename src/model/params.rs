@@ -91,6 +91,7 @@ mod tests {
     fn padding_is_undone_and_holds_zeros() {
         let settings = ModelSettings { size: [20, 24], filters: vec![5, 6], dense: vec![7], ..ModelSettings::default() };
         for p in Model::new(&settings, 3).unwrap().params() {
+            assert!(!p.is_empty());
             let values: Vec<f32> = (1..=p.len()).map(|i| i as f32).collect();
             let device = p.pad(&values);
             assert_eq!(device.len(), p.padded_len());

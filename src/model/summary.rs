@@ -79,4 +79,24 @@ mod tests {
         let golden = include_str!("../../tests/golden/model_summary.txt");
         assert_eq!(Model::new(&ModelSettings::default(), 2).unwrap().summary(), golden);
     }
+
+    #[test]
+    fn a_size_changes_its_unit_at_1024_as_in_keras() {
+        let sizes = [1023, 1024, 1_048_575, 1 << 20, 1 << 30].map(super::readable);
+        assert_eq!(sizes, ["1023.00 Byte", "1.00 KB", "1024.00 KB", "1.00 MB", "1.00 GB"]);
+    }
+
+    #[test]
+    fn a_cell_wider_than_its_column_goes_on_below_and_the_last_column_is_full_width() {
+        let mut out = String::new();
+        super::row(&mut out, [&"a".repeat(28), &"b".repeat(25), "1234567890123"]);
+        let expected = format!(
+            " {}  {}  1234567890\n {}  {} 123       \n",
+            "a".repeat(26),
+            "b".repeat(24),
+            "a".repeat(2) + &" ".repeat(24),
+            "b".to_string() + &" ".repeat(24),
+        );
+        assert_eq!(out, expected);
+    }
 }

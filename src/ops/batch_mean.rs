@@ -50,3 +50,20 @@ fn forward<T: Real>(call: &mut Call<T>) {
     metrics[2 * slot] = loss / T::of(n as f64);
     metrics[2 * slot + 1] = correct;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Buffer;
+
+    #[test]
+    fn every_slot_has_its_two_places() {
+        let dims = BatchMeanDims { batch: 2, slots: 9 }.words();
+        let step = crate::kernel::Step { slot: 8, ..crate::verify::step() };
+        let reads = [vec![1.0, 2.0], vec![0.0, 1.0]].map(Buffer::F);
+        let mut written = Buffer::F(vec![0.0; (KERNELS[0].bindings[2].len)(&dims)]);
+        let mut call = Call { dims: &dims, step: &step, reads: &[&reads[0], &reads[1]], writes: &mut [&mut written] };
+        forward::<f64>(&mut call);
+        assert_eq!(written.f()[16..], [1.5, 1.0]);
+    }
+}

@@ -76,4 +76,21 @@ mod tests {
         matmul(&mut c, true, Mat::new(&a, 2, 3), Mat::new(&b, 2, 3).t());
         assert_eq!(c, [5.0 + 7.0, 11.0 + 10.0, 14.0 + 16.0, 23.0 + 22.0]);
     }
+
+    /// What keeps the unsafe call inside its slices.
+    #[test]
+    fn a_matrix_that_leaves_its_slice_is_refused() {
+        let spans = |rows, cols, row_stride, col_stride| Mat { data: &[0.0f32; 0], rows, cols, row_stride, col_stride }.span();
+        assert_eq!(spans(3, 4, 10, 1), 24);
+        assert_eq!(spans(3, 4, 2, 7), 26);
+        assert_eq!(spans(1, 1, 9, 9), 1);
+        assert_eq!([spans(0, 4, 10, 1), spans(3, 0, 10, 1)], [0, 0]);
+        let (full, short) = ([1.0f32; 6], [1.0f32; 5]);
+        let refused = |a: &[f32], b: &[f32], len: usize| {
+            let mut c = vec![0.0; len];
+            std::panic::catch_unwind(move || matmul(&mut c, false, Mat::new(a, 2, 3), Mat::new(b, 3, 2))).is_err()
+        };
+        assert!(!refused(&full, &full, 4));
+        assert!(refused(&short, &full, 4) && refused(&full, &short, 4) && refused(&full, &full, 3));
+    }
 }

@@ -98,8 +98,6 @@ fn copy<T: Real>(call: &mut Call<T>) {
 /// Operations per second of the CPU path at its best: a square matrix product in every thread, small enough to stay in cache.
 /// A twin in plain Rust would not tell, because only `gemm` takes AVX2 or AVX-512 where the processor has it.
 pub fn cpu_flops() -> f64 {
-    const N: usize = 256;
-    const PRODUCTS: usize = 16;
     let run = || {
         let start = Instant::now();
         rayon::broadcast(|_| {
@@ -112,5 +110,27 @@ pub fn cpu_flops() -> f64 {
         start.elapsed().as_secs_f64()
     };
     let best = (0..8).map(|_| run()).fold(f64::INFINITY, f64::min);
-    2.0 * (N * N * N * PRODUCTS * rayon::current_num_threads()) as f64 / best
+    operations(rayon::current_num_threads()) / best
+}
+
+/// Rows of the square matrices and products per thread of [`cpu_flops`].
+const N: usize = 256;
+const PRODUCTS: usize = 16;
+
+/// Multiplications and additions of one run in so many threads.
+fn operations(threads: usize) -> f64 {
+    2.0 * (N * N * N * PRODUCTS * threads) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processors_peak_counts_every_product_and_divides_by_the_time() {
+        assert_eq!(operations(3), 3.0 * 16.0 * 2.0 * 256f64.powi(3));
+        // One thread's product takes part of a second on any processor, and none does 1e14 a second.
+        let peak = cpu_flops();
+        assert!((5e7..1e14).contains(&peak), "{peak}");
+    }
 }
