@@ -27,24 +27,34 @@ pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
 /// The pooled `y` and its codes, a byte each in `argmax`, of all pictures.
 pub fn pooled(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32], argmax: &mut [u32]) {
     let [pool_h, pool_w] = [d.out_h, d.out_w].map(|n| n as usize / 2);
-    let windows = pool_h * pool_w * d.out_c as usize;
-    let pictures = y.par_chunks_mut(windows).zip(argmax.par_chunks_mut(windows / 4));
-    let pictures = pictures.map(|(y, argmax)| Out::Pooled(y, bytemuck::cast_slice_mut(argmax)));
-    forward(arch, d, inputs, [2 * pool_h, 2 * pool_w], pictures);
+    forward(arch, d, inputs, [2 * pool_h, 2 * pool_w], Out::pooled(d, y, argmax));
 }
 
 /// The full-size `y` of all pictures.
 pub fn full(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32]) {
-    let pictures = y.par_chunks_mut(super::product(&[d.out_h, d.out_w, d.out_c])).map(Out::Full);
-    forward(arch, d, inputs, [d.out_h, d.out_w].map(|n| n as usize), pictures);
+    forward(arch, d, inputs, [d.out_h, d.out_w].map(|n| n as usize), Out::full(d, y));
 }
 
 /// What a picture's windows leave.
-enum Out<'a> {
+pub enum Out<'a> {
     /// Their maxima and its places.
     Pooled(&'a mut [f32], &'a mut [u8]),
     /// All of their pixels.
     Full(&'a mut [f32]),
+}
+
+impl<'a> Out<'a> {
+    /// The pictures of a pooled `y` and its codes.
+    pub fn pooled(d: &Conv2dDims, y: &'a mut [f32], argmax: &'a mut [u32]) -> impl IndexedParallelIterator<Item = Self> {
+        let windows = super::product(&[d.out_h / 2, d.out_w / 2, d.out_c]);
+        let pictures = y.par_chunks_mut(windows).zip(argmax.par_chunks_mut(windows / 4));
+        pictures.map(|(y, argmax)| Out::Pooled(y, bytemuck::cast_slice_mut(argmax)))
+    }
+
+    /// The pictures of a full-size `y`.
+    pub fn full(d: &Conv2dDims, y: &'a mut [f32]) -> impl IndexedParallelIterator<Item = Self> {
+        y.par_chunks_mut(super::product(&[d.out_h, d.out_w, d.out_c])).map(Out::Full)
+    }
 }
 
 fn forward<'a>(

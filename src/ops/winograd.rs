@@ -5,6 +5,7 @@
 //! pool they never leave the registers. `B` and `A` hold only 0 and +-1, `G` also halves: on small integers all of it is exact.
 
 use super::conv2d::Conv2dDims;
+use super::direct::Out;
 use super::simd::{self, CHUNK, pool, relu, vectors, vectors_mut};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -24,25 +25,13 @@ pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
 /// The pooled `y` and its codes, a byte each in `argmax`, of all pictures.
 pub fn pooled(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32], argmax: &mut [u32]) {
     let size = [d.out_h, d.out_w].map(|n| n as usize / 2);
-    let windows = size[0] * size[1] * d.out_c as usize;
-    let pictures = y.par_chunks_mut(windows).zip(argmax.par_chunks_mut(windows / 4));
-    let pictures = pictures.map(|(y, argmax)| Out::Pooled(y, bytemuck::cast_slice_mut(argmax)));
-    forward(arch, d, inputs, size, pictures);
+    forward(arch, d, inputs, size, Out::pooled(d, y, argmax));
 }
 
 /// The full-size `y` of all pictures. Where a size is odd the last windows are moved back and compute a row or column again.
 pub fn full(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32]) {
     let size = [d.out_h, d.out_w].map(|n| n.div_ceil(2) as usize);
-    let pictures = y.par_chunks_mut(super::product(&[d.out_h, d.out_w, d.out_c])).map(Out::Full);
-    forward(arch, d, inputs, size, pictures);
-}
-
-/// What a picture's windows leave.
-enum Out<'a> {
-    /// Their maxima and its places.
-    Pooled(&'a mut [f32], &'a mut [u8]),
-    /// All of their pixels.
-    Full(&'a mut [f32]),
+    forward(arch, d, inputs, size, Out::full(d, y));
 }
 
 fn forward<'a>(
