@@ -9,8 +9,8 @@ struct Dims {
 
 // sum += part
 @compute @workgroup_size(64)
-fn add(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = linear_id(gid, groups);
+fn add(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let id = linear_id(gid);
     if (id < dims.len / 4u) {
         sum[id] += part[id];
     }

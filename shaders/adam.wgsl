@@ -12,8 +12,8 @@ struct Dims {
 
 // m += (g - m)(1 - beta1); v += (g g - v)(1 - beta2); weight -= m alpha / (sqrt(v) + epsilon)
 @compute @workgroup_size(64)
-fn update(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = linear_id(gid, groups);
+fn update(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let id = linear_id(gid);
     if (id < dims.len / 4u) {
         let g = grad[id];
         let m_new = m[id] + (g - m[id]) * step.one_minus_beta1;

@@ -15,8 +15,8 @@ struct Dims {
 
 // all_logits[first+b-table_first, :] = logits[b, :] where that picture lies in this table; all_probs likewise
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = linear_id(gid, groups);
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let id = linear_id(gid);
     let row = step.first + id / dims.stride - dims.table_first;
     if (id < dims.batch * dims.stride && row < dims.table_len) {
         let to = row * dims.stride + id % dims.stride;

@@ -32,12 +32,12 @@ fn store_y(n: u32, oy: u32, ox: u32, co: u32, value: vec4<f32>) {
 
 // y[n,oy,ox,co] = relu?(bias[co] + sum_{ky,kx,ci} x[n, oy+ky-pad_top, ox+kx-pad_left, ci] * weight[ky,kx,ci,co])
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let out_c4 = dims.out_c / 4u;
     let c_blocks = (out_c4 + 1u) / 2u;
     let x_blocks = (dims.out_w + 3u) / 4u;
     let y_blocks = (dims.out_h + 1u) / 2u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let co_a = (id % c_blocks) * 2u;
     let co_b = min(co_a + 1u, out_c4 - 1u);
     let ox = (id / c_blocks) % x_blocks * 4u;
@@ -87,13 +87,13 @@ fn store_dx(n: u32, iy: u32, ix: u32, c: u32, value: vec4<f32>) {
 
 // dx[n,iy,ix,ci] = sum_{ky,kx,co} dy[n, iy+pad_top-ky, ix+pad_left-kx, co] * weight[ky,kx,ci,co]
 @compute @workgroup_size(64)
-fn backward_input(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward_input(@builtin(global_invocation_id) gid: vec3<u32>) {
     let in_c4 = dims.in_c / 4u;
     let out_c4 = dims.out_c / 4u;
     let c_blocks = (in_c4 + 1u) / 2u;
     let x_blocks = (dims.in_w + 3u) / 4u;
     let y_blocks = (dims.in_h + 1u) / 2u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let ca = (id % c_blocks) * 2u;
     let cb = min(ca + 1u, in_c4 - 1u);
     let ix = (id / c_blocks) % x_blocks * 4u;

@@ -46,12 +46,12 @@ fn store_tap(split: u32, tap: u32, ci: u32, co: u32, value: mat4x4<f32>) {
 // partial[s,ky,kx,ci,co] = sum over the output rows of split s of x[n, oy+ky-pad_top, ox+kx-pad_left, ci] * dy[n,oy,ox,co]
 // Three neighbouring taps by 4 x 8 channels per invocation: a pixel of x, once loaded, serves all three.
 @compute @workgroup_size(64)
-fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
     let in_c4 = dims.in_c / 4u;
     let out_c4 = dims.out_c / 4u;
     let c_blocks = (out_c4 + 1u) / 2u;
     let x_blocks = (dims.k_w + 2u) / 3u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let co_a = (id % c_blocks) * 2u;
     let co_b = min(co_a + 1u, out_c4 - 1u);
     let ci = (id / c_blocks) % in_c4;
@@ -116,11 +116,11 @@ fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_w
 
 // dweight = sum_s partial[s], dbias likewise from the last row
 @compute @workgroup_size(64)
-fn reduce_weight(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn reduce_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
     let out_c4 = dims.out_c / 4u;
     let weights = dims.k_h * dims.k_w * dims.in_c * out_c4;
     let all = weights + out_c4;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let at = min(id, all - 1u);
     var sum = vec4<f32>();
     for (var s = 0u; s < dims.splits; s++) {

@@ -50,12 +50,12 @@ fn store_window(n: u32, py: u32, px: u32, co: u32, p00: vec4<f32>, p01: vec4<f32
 
 // y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co]; argmax = its place in the window, row-major, or 4 if y is 0
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let out_c4 = dims.out_c / 4u;
     let c_blocks = (out_c4 + 1u) / 2u;
     let x_blocks = (dims.out_w / 2u + 1u) / 2u;
     let pool_h = dims.out_h / 2u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let co_a = (id % c_blocks) * 2u;
     let co_b = min(co_a + 1u, out_c4 - 1u);
     let px = (id / c_blocks) % x_blocks * 2u;

@@ -49,13 +49,13 @@ fn store_dx(n: u32, iy: u32, ix: u32, c: u32, value: vec4<f32>) {
 // dx[n,iy,ix,ci] = sum_{ky,kx,co} dz[n, iy+pad_top-ky, ix+pad_left-kx, co] * weight[ky,kx,ci,co]
 // 2 x 2 pixels by 8 channels per invocation.
 @compute @workgroup_size(64)
-fn backward_input(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward_input(@builtin(global_invocation_id) gid: vec3<u32>) {
     let in_c4 = dims.in_c / 4u;
     let out_c4 = dims.out_c / 4u;
     let c_blocks = (in_c4 + 1u) / 2u;
     let x_blocks = (dims.in_w + 1u) / 2u;
     let y_blocks = (dims.in_h + 1u) / 2u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let ca = (id % c_blocks) * 2u;
     let cb = min(ca + 1u, in_c4 - 1u);
     let ix = (id / c_blocks) % x_blocks * 2u;
@@ -149,13 +149,13 @@ fn store_tap(split: u32, tap: u32, ci: u32, co: u32, value: mat4x4<f32>) {
 // partial[s,ky,kx,ci,co] = sum over split s's rows of windows of x under the taken place, shifted by the tap, [ci] * dy[window,co]
 // Three neighbouring taps by 4 x 4 channels per invocation; one multiplication where dz at full size would take four.
 @compute @workgroup_size(64)
-fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
     let in_c4 = dims.in_c / 4u;
     let out_c4 = dims.out_c / 4u;
     let pool_h = dims.out_h / 2u;
     let pool_w = dims.out_w / 2u;
     let x_blocks = (dims.k_w + 2u) / 3u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let co = id % out_c4;
     let ci = (id / out_c4) % in_c4;
     let kx = (id / (out_c4 * in_c4)) % x_blocks * 3u;

@@ -22,12 +22,12 @@ fn store_partial(split: u32, b: u32, j: u32, value: vec4<f32>) {
 // partial[s,b,j] = sum over the inputs i of split s of x[b,i] * weight[i,j]
 // 8 rows by 8 outputs per invocation; rows past the batch repeat the last one and are not stored.
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let in4 = dims.in_n / 4u;
     let out4 = dims.out_n / 4u;
     let j_blocks = (out4 + 1u) / 2u;
     let b_blocks = (dims.batch + 7u) / 8u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let ja = (id % j_blocks) * 2u;
     let jb = min(ja + 1u, out4 - 1u);
     let b = (id / j_blocks) % b_blocks * 8u;
@@ -112,10 +112,10 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroup
 
 // y[b,j] = relu?(bias[j] + sum_s partial[s,b,j])
 @compute @workgroup_size(64)
-fn reduce(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn reduce(@builtin(global_invocation_id) gid: vec3<u32>) {
     let out4 = dims.out_n / 4u;
     let all = dims.batch * out4;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let at = min(id, all - 1u);
     var sum = vec4<f32>();
     for (var s = 0u; s < dims.splits; s++) {
@@ -139,10 +139,10 @@ fn store_dx(b: u32, i: u32, value: vec4<f32>) {
 // dx[b,i] = sum_j dy[b,j] * weight[i,j]
 // 8 rows by 4 inputs per invocation.
 @compute @workgroup_size(64)
-fn backward_input(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward_input(@builtin(global_invocation_id) gid: vec3<u32>) {
     let in4 = dims.in_n / 4u;
     let out4 = dims.out_n / 4u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let i = id % in4;
     let b = id / in4 * 8u;
     let r0 = min(b, dims.batch - 1u) * out4;
@@ -203,11 +203,11 @@ fn outer(a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
 // dweight[i,j] = sum_b x[b,i] * dy[b,j]; dbias[j] = sum_b dy[b,j]
 // 4 inputs by 8 outputs per invocation.
 @compute @workgroup_size(64)
-fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
     let in4 = dims.in_n / 4u;
     let out4 = dims.out_n / 4u;
     let j_blocks = (out4 + 1u) / 2u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let ja = (id % j_blocks) * 2u;
     let jb = min(ja + 1u, out4 - 1u);
     let i = id / j_blocks;

@@ -19,8 +19,8 @@ fn masked(value: f32, index: u32) -> f32 {
 
 // y[i] = x[i] / (1 - rate) where u(seed, step, layer, offset + i) >= rate, else 0
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = linear_id(gid, groups);
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let id = linear_id(gid);
     if (id < dims.len) {
         y[id] = masked(x[id], id);
     }
@@ -31,8 +31,8 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroup
 
 // dx[i] = dy[i] / (1 - rate) where the forward kept i, else 0
 @compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = linear_id(gid, groups);
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let id = linear_id(gid);
     if (id < dims.len) {
         dx[id] = masked(dy[id], id);
     }

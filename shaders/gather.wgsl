@@ -21,9 +21,9 @@ fn rescaled(word: u32, at: u32) -> f32 {
 
 // x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+offset+b], times fl32(1/255), if that picture lies in this chunk
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let quads = (dims.pixels + 3u) / 4u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let quad = id % quads;
     let b = id / quads;
     let picture = order[min(step.first + dims.offset + b, dims.pictures - 1u)] - dims.chunk_first;

@@ -15,10 +15,10 @@ struct Dims {
 
 // rows[n,y,c] = sum_x dx[n,y,x,c]
 @compute @workgroup_size(64)
-fn row_sum(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn row_sum(@builtin(global_invocation_id) gid: vec3<u32>) {
     let c4 = dims.c / 4u;
     let all = dims.batch * dims.h * c4;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let at = min(id, all - 1u);
     let start = at / c4 * dims.w * c4 + at % c4;
     var sum = vec4<f32>();
@@ -35,10 +35,10 @@ fn row_sum(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroup
 
 // alpha[n,c] = sum_y rows[n,y,c] / area
 @compute @workgroup_size(64)
-fn weights(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn weights(@builtin(global_invocation_id) gid: vec3<u32>) {
     let c4 = dims.c / 4u;
     let all = dims.batch * c4;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let at = min(id, all - 1u);
     let start = at / c4 * dims.h * c4 + at % c4;
     var sum = vec4<f32>();
@@ -56,10 +56,10 @@ fn weights(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroup
 
 // raw[n,y,x] = sum_c alpha[n,c] x[n,y,x,c]; HiResCAM: sum_c dx x; LayerCAM: sum_c relu(dx) x
 @compute @workgroup_size(64)
-fn map(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn map(@builtin(global_invocation_id) gid: vec3<u32>) {
     let c4 = dims.c / 4u;
     let all = dims.batch * dims.h * dims.w;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let at = min(id, all - 1u);
     let n = at / (dims.h * dims.w);
     var sum = 0.0;
@@ -80,9 +80,9 @@ fn map(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) g
 
 // row_max[n,y] = max_x raw[n,y,x]
 @compute @workgroup_size(64)
-fn row_maximum(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn row_maximum(@builtin(global_invocation_id) gid: vec3<u32>) {
     let all = dims.batch * dims.h;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let start = min(id, all - 1u) * dims.w;
     var m = raw_map[start];
     for (var i = 1u; i < dims.w; i++) {
@@ -98,9 +98,9 @@ fn row_maximum(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workg
 
 // normalised = max(raw, 0) / max(raw of the picture) if that maximum is positive, else 0
 @compute @workgroup_size(64)
-fn normalise(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn normalise(@builtin(global_invocation_id) gid: vec3<u32>) {
     let all = dims.batch * dims.h;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let row = min(id, all - 1u);
     let n = row / dims.h;
     var m = row_maxima[n * dims.h];

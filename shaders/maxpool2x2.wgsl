@@ -13,11 +13,11 @@ struct Dims {
 
 // y[n,py,px,c] = max of x[n, 2py..2py+2, 2px..2px+2, c]; argmax = the first maximum's place in row-major order
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let c4 = dims.c / 4u;
     let pool_h = dims.in_h / 2u;
     let pool_w = dims.in_w / 2u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let c = id % c4;
     let px = (id / c4) % pool_w;
     let py = (id / (c4 * pool_w)) % pool_h;
@@ -47,11 +47,11 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroup
 
 // dx[n,y,x,c] = dy of its window where argmax points at (y,x), else 0
 @compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let c4 = dims.c / 4u;
     let pool_h = dims.in_h / 2u;
     let pool_w = dims.in_w / 2u;
-    let id = linear_id(gid, groups);
+    let id = linear_id(gid);
     let c = id % c4;
     let ix = (id / c4) % dims.in_w;
     let iy = (id / (c4 * dims.in_w)) % dims.in_h;

@@ -11,8 +11,8 @@ struct Dims {
 
 // y[i] = sum of 12 chains k, each 4 rounds times a = a line[0] + line[1], from a = x[i] + k
 @compute @workgroup_size(64)
-fn flops(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = linear_id(gid, groups);
+fn flops(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let id = linear_id(gid);
     let start = vec4<f32>(x[min(id, dims.len - 1u)]);
     let scale = vec4<f32>(line[0]);
     let shift = vec4<f32>(line[1]);
@@ -45,8 +45,8 @@ fn flops(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups)
 
 // copied[i] = source[i]
 @compute @workgroup_size(64)
-fn copy(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = linear_id(gid, groups);
+fn copy(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let id = linear_id(gid);
     if (id < dims.len / 4u) {
         copied[id] = source[id];
     }

@@ -10,8 +10,8 @@ struct Dims {
 
 // dx = dy where y > 0, else 0
 @compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = linear_id(gid, groups);
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let id = linear_id(gid);
     if (id < dims.len / 4u) {
         dx[id] = select(vec4<f32>(), dy[id], y[id] > vec4<f32>());
     }

@@ -15,8 +15,8 @@ struct Dims {
 
 // u = (out + 0.5) scale - 0.5; y = the linear blend of x at floor(u) and ceil(u), clamped, in both directions
 @compute @workgroup_size(64)
-fn bilinear(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = linear_id(gid, groups);
+fn bilinear(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let id = linear_id(gid);
     let ox = id % dims.out_w;
     let oy = (id / dims.out_w) % dims.out_h;
     let n = id / (dims.out_w * dims.out_h);

@@ -14,8 +14,8 @@ struct Dims {
 
 // sigmoid: +1 or -1 for the logit's side, p(1-p) for the output; softmax: onehot(c), or p_c (onehot(c) - p) for the output
 @compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = linear_id(gid, groups);
+fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let id = linear_id(gid);
     if (id < dims.batch) {
         let at = id * dims.stride;
         var top = 0u;

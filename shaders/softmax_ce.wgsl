@@ -21,8 +21,8 @@ struct Dims {
 
 // loss = log(sum_j exp(z_j - m)) - (z_t - m), m = max z; p = softmax(z); dlogits = (p - onehot(t)) / whole; correct = (argmax z == t)
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) gid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id = linear_id(gid, groups);
+fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let id = linear_id(gid);
     if (id < dims.batch) {
         let at = id * dims.stride;
         let picture = order[min(step.first + dims.offset + id, dims.pictures - 1u)];

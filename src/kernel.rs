@@ -439,7 +439,7 @@ pub const fn another(
         formula: base.formula,
         file,
         source,
-        shared: &[],
+        shared: &[SLICE_WGSL],
         entry: base.entry,
         dims: base.dims,
         step: base.step,
@@ -474,7 +474,7 @@ pub fn no_loops(_: &[u32]) -> usize {
 /// Most workgroups per dimension that WebGPU promises.
 pub(crate) const MAX_GROUPS: u32 = 65_535;
 
-/// The grid for `threads` invocations: 1-D, or folded into 2-D past 65,535 workgroups; `linear_id` in `shared/index.wgsl`
+/// The grid for `threads` invocations: 1-D, or folded into 2-D past 65,535 workgroups; `linear_id` in `shared/slice.wgsl`
 /// turns it back into one number.
 pub fn grid(threads: usize) -> [u32; 3] {
     let groups = threads.div_ceil(WORKGROUP as usize).max(1) as u32;
@@ -482,8 +482,8 @@ pub fn grid(threads: usize) -> [u32; 3] {
     [groups.div_ceil(rows), rows, 1]
 }
 
-/// `shaders/shared/index.wgsl`.
-pub const INDEX_WGSL: &str = include_str!("../shaders/shared/index.wgsl");
+/// `shaders/shared/slice.wgsl`.
+pub const SLICE_WGSL: &str = include_str!("../shaders/shared/slice.wgsl");
 /// `shaders/shared/step.wgsl`.
 pub const STEP_WGSL: &str = include_str!("../shaders/shared/step.wgsl");
 /// `shaders/shared/rng.wgsl`.

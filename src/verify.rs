@@ -8,6 +8,9 @@
 //! * **bounded**: random floats of [-1, 1); `|got - twin| <= bound` in every element with the bound of [`Kernel::bound`], made
 //!   from the inputs and the number of roundings, not picked by hand.
 //!
+//! Small cases are then played once more a workgroup at a time, as a long dispatch is cut up ([`GpuPlayer::pace`]), and must come to
+//! the same bytes.
+//!
 //! Buffers that are written start as NaN (words as a pattern), behind every buffer lie sentinels that must survive and that
 //! poison whoever reads them, and NaN equals nothing. The f32 twin is judged by the same rules as the shader.
 
@@ -15,7 +18,7 @@ use crate::kernel::{self, Access, Binding, Bound, Buffer, Call, Elem, Kernel, Re
 use crate::ops::adam::Adam;
 use crate::ops::conv2d::Conv2dDims;
 use crate::plan::{PlanId, Program};
-use crate::player::{Adapter, GpuPlayer, Player};
+use crate::player::{Adapter, GpuPlayer, LONGEST, Player};
 use crate::rng;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -35,6 +38,8 @@ const PATTERN: u32 = 0x5e17_5e17;
 const SMALL: usize = 20_000;
 /// Draws of a small case per tier; a large one gets a single draw.
 const ROUNDS: u32 = 3;
+/// Cases of at most this many workgroups are played one at a time too.
+const MOST_SLICES: usize = 256;
 
 /// One kernel's result.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -47,6 +52,8 @@ pub struct Row {
     pub exact: usize,
     /// Elements compared in the bounded tier.
     pub bounded: usize,
+    /// Workgroups that were also played one at a time.
+    pub slices: usize,
     /// Worst error of the adapter as a share of the bound.
     pub ratio: f64,
     /// Worst error of the adapter.
@@ -157,6 +164,14 @@ fn judge(adapter: &Adapter, kernel: &'static Kernel, cases: &[Vec<u32>], row: &m
             row.error = row.error.max(tally.error);
             row.near_ties += tally.near_ties;
             row.cpu_ratio = row.cpu_ratio.max(cpu.ratio);
+            let groups = (kernel.grid)(dims).map(|n| n as usize).iter().product();
+            if (tier, round) == (Tier::Floats, 0) && (2..=MOST_SLICES).contains(&groups) {
+                gpu.player.pace(0.0);
+                let slices = gpu.play(i, &case).with_context(at)?;
+                ensure!(bits(&slices) == bits(&got), "{}: a workgroup at a time it comes to other bytes", at());
+                gpu.player.pace(LONGEST);
+                row.slices += groups;
+            }
         }
     }
     Ok(())
@@ -463,6 +478,17 @@ impl Runner {
             })
             .collect()
     }
+}
+
+/// Values as words, in which NaN equals itself.
+fn bits(buffers: &[Values]) -> Vec<&[u32]> {
+    buffers
+        .iter()
+        .map(|values| match values {
+            Values::F(v) => bytemuck::cast_slice(v),
+            Values::U(v) => v.as_slice(),
+        })
+        .collect()
 }
 
 fn tensor(case: usize, binding: &Binding) -> String {

@@ -139,6 +139,11 @@ fn bindings_are_the_registrys() {
             let step = take(1, "step");
             assert_eq!((step.space, &*type_name(step)), (AddressSpace::Uniform, "Step"), "{}", k.key);
         }
+        // A kernel of a single workgroup has no slices.
+        if k.shared.contains(&kernel::SLICE_WGSL) {
+            let slice = take(15, "slice");
+            assert_eq!((slice.space, &*type_name(slice)), (AddressSpace::Uniform, "Slice"), "{}", k.key);
+        }
         for (binding, b) in (k.first_binding()..).zip(k.bindings) {
             let global = take(binding, b.name);
             let AddressSpace::Storage { access } = global.space else { panic!("{}: {} is no storage", k.key, b.name) };

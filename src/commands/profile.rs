@@ -298,7 +298,7 @@ impl Profile {
             Clock::Timestamps => "GPU timestamps around every kernel",
             Clock::Submits => {
                 "the CPU's clock around submission and end of every kernel, which each time includes: the adapter's timestamps are \
-                 missing, stand still or are turned off"
+                 missing, stand still or are turned off, or a kernel takes so long that it is played in slices"
             }
             Clock::Twins => "the CPU's clock around every kernel's twin",
         }

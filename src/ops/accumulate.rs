@@ -1,7 +1,7 @@
 //! The sum of gradients over the parts of a batch that is played in micro-batches: `shaders/accumulate.wgsl`.
 
 use super::relu::{FlatDims, cases, len};
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, no_loops, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, grid, no_loops, random_input};
 
 /// The op's kernel.
 pub const KERNELS: &[Kernel] = &[Kernel {
@@ -10,7 +10,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "sum += part",
     file: "accumulate.wgsl",
     source: include_str!("../../shaders/accumulate.wgsl"),
-    shared: &[INDEX_WGSL],
+    shared: &[SLICE_WGSL],
     entry: "add",
     dims: FlatDims::FIELDS,
     step: false,

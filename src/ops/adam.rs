@@ -4,7 +4,7 @@
 //! `w -= m alpha / (sqrt(v) + epsilon)`: epsilon stands outside the bias correction, so tiny gradients move less than in PyTorch.
 
 use super::relu::{FlatDims, cases, len};
-use crate::kernel::{AdamScalars, Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid, no_loops};
+use crate::kernel::{AdamScalars, Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, STEP_WGSL, Values, grid, no_loops};
 use crate::rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "m += (g - m)(1 - beta1); v += (g g - v)(1 - beta2); weight -= m alpha / (sqrt(v) + epsilon)",
     file: "adam.wgsl",
     source: include_str!("../../shaders/adam.wgsl"),
-    shared: &[INDEX_WGSL, STEP_WGSL],
+    shared: &[SLICE_WGSL, STEP_WGSL],
     entry: "update",
     dims: FlatDims::FIELDS,
     step: true,

@@ -2,7 +2,7 @@
 //! several tables where one would be larger than the device binds.
 
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, grid, no_loops, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, STEP_WGSL, grid, no_loops, random_input};
 
 crate::dims! {
     /// Sizes of one copy.
@@ -34,7 +34,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "all_logits[first+b-table_first, :] = logits[b, :] where that picture lies in this table; all_probs likewise",
     file: "collect.wgsl",
     source: include_str!("../../shaders/collect.wgsl"),
-    shared: &[INDEX_WGSL, STEP_WGSL],
+    shared: &[SLICE_WGSL, STEP_WGSL],
     entry: "forward",
     dims: CollectDims::FIELDS,
     step: true,

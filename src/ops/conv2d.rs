@@ -7,7 +7,7 @@ use super::gemm::{Mat, matmul};
 use super::product;
 use super::{direct, winograd};
 use crate::kernel::{
-    Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, MAX_ITERATIONS, Real, Twin, grid, passes, random_input,
+    Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, Twin, grid, passes, random_input,
 };
 use pulp::Arch;
 use rayon::prelude::*;
@@ -173,7 +173,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[n,oy,ox,co] = relu?(bias[co] + sum_{ky,kx,ci} x[n, oy+ky-pad_top, ox+kx-pad_left, ci] * weight[ky,kx,ci,co])",
         file: "conv2d.wgsl",
         source: SOURCE,
-        shared: &[INDEX_WGSL, BLOCK_WGSL],
+        shared: &[SLICE_WGSL, BLOCK_WGSL],
         entry: "forward",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -203,7 +203,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "dx[n,iy,ix,ci] = sum_{ky,kx,co} dy[n, iy+pad_top-ky, ix+pad_left-kx, co] * weight[ky,kx,ci,co]",
         file: "conv2d.wgsl",
         source: SOURCE,
-        shared: &[INDEX_WGSL, BLOCK_WGSL],
+        shared: &[SLICE_WGSL, BLOCK_WGSL],
         entry: "backward_input",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -231,7 +231,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "partial[s,ky,kx,ci,co] = sum over the output rows of split s of x[n, oy+ky-pad_top, ox+kx-pad_left, ci] * dy[n,oy,ox,co]",
         file: "conv2d_backward_weight.wgsl",
         source: WEIGHT_SOURCE,
-        shared: &[INDEX_WGSL],
+        shared: &[SLICE_WGSL],
         entry: "backward_weight",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -259,7 +259,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "dweight = sum_s partial[s], dbias likewise from the last row",
         file: "conv2d_backward_weight.wgsl",
         source: WEIGHT_SOURCE,
-        shared: &[INDEX_WGSL],
+        shared: &[SLICE_WGSL],
         entry: "reduce_weight",
         dims: Conv2dDims::FIELDS,
         step: false,

@@ -4,7 +4,7 @@
 
 use super::gemm::{Mat, matmul};
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, MAX_ITERATIONS, Real, grid, passes, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, grid, passes, random_input};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -99,7 +99,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "partial[s,b,j] = sum over the inputs i of split s of x[b,i] * weight[i,j]",
         file: "dense.wgsl",
         source: SOURCE,
-        shared: &[INDEX_WGSL],
+        shared: &[SLICE_WGSL],
         entry: "forward",
         dims: DenseDims::FIELDS,
         step: false,
@@ -121,7 +121,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[b,j] = relu?(bias[j] + sum_s partial[s,b,j])",
         file: "dense.wgsl",
         source: SOURCE,
-        shared: &[INDEX_WGSL],
+        shared: &[SLICE_WGSL],
         entry: "reduce",
         dims: DenseDims::FIELDS,
         step: false,
@@ -140,7 +140,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "dx[b,i] = sum_j dy[b,j] * weight[i,j]",
         file: "dense.wgsl",
         source: SOURCE,
-        shared: &[INDEX_WGSL],
+        shared: &[SLICE_WGSL],
         entry: "backward_input",
         dims: DenseDims::FIELDS,
         step: false,
@@ -162,7 +162,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "dweight[i,j] = sum_b x[b,i] * dy[b,j]; dbias[j] = sum_b dy[b,j]",
         file: "dense.wgsl",
         source: SOURCE,
-        shared: &[INDEX_WGSL],
+        shared: &[SLICE_WGSL],
         entry: "backward_weight",
         dims: DenseDims::FIELDS,
         step: false,

@@ -4,7 +4,7 @@
 //! mask in Rust and WGSL, made again in the backward pass instead of stored.
 
 use crate::kernel::{
-    Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, RNG_WGSL, Real, STEP_WGSL, grid, no_loops, random_input,
+    Binding, Bound, Call, Cost, Dims, Kernel, RNG_WGSL, Real, SLICE_WGSL, STEP_WGSL, grid, no_loops, random_input,
 };
 use crate::rng;
 
@@ -57,7 +57,7 @@ const fn kernel(key: &'static str, formula: &'static str, entry: &'static str, b
         formula,
         file: "dropout.wgsl",
         source: SOURCE,
-        shared: &[INDEX_WGSL, STEP_WGSL, RNG_WGSL],
+        shared: &[SLICE_WGSL, STEP_WGSL, RNG_WGSL],
         entry,
         dims: DropoutDims::FIELDS,
         step: true,

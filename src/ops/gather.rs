@@ -4,7 +4,7 @@
 //! dispatch of its own that leaves the other chunks' rows alone.
 
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, STEP_WGSL, Values, grid, no_loops};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, STEP_WGSL, Values, grid, no_loops};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -67,7 +67,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+offset+b], times fl32(1/255), if that picture lies in this chunk",
     file: "gather.wgsl",
     source: include_str!("../../shaders/gather.wgsl"),
-    shared: &[INDEX_WGSL, STEP_WGSL],
+    shared: &[SLICE_WGSL, STEP_WGSL],
     entry: "forward",
     dims: GatherDims::FIELDS,
     step: true,

@@ -4,7 +4,7 @@
 //! With A the layer's output after the relu and g the score's gradient there: Grad-CAM `sum_c mean(g)_c A_c`, HiResCAM
 //! `sum_c g_c A_c`, LayerCAM `sum_c relu(g_c) A_c`; then `max(map, 0) / max(map)`.
 
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, passes, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, grid, passes, random_input};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -101,7 +101,7 @@ const fn kernel(
         formula,
         file: "gradcam.wgsl",
         source: SOURCE,
-        shared: &[INDEX_WGSL],
+        shared: &[SLICE_WGSL],
         entry,
         dims: GradCamDims::FIELDS,
         step: false,

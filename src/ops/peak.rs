@@ -2,7 +2,7 @@
 //! peaks with them and divides by those.
 
 use super::gemm::{Mat, matmul};
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, Values, grid, no_loops, passes};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, Values, grid, no_loops, passes};
 use rayon::prelude::*;
 use std::time::Instant;
 
@@ -40,7 +40,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[i] = sum of 12 chains k, each 4 rounds times a = a line[0] + line[1], from a = x[i] + k",
         file: "peak.wgsl",
         source: SOURCE,
-        shared: &[INDEX_WGSL],
+        shared: &[SLICE_WGSL],
         entry: "flops",
         dims: PeakDims::FIELDS,
         step: false,
@@ -61,7 +61,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "copied[i] = source[i]",
         file: "peak.wgsl",
         source: SOURCE,
-        shared: &[INDEX_WGSL],
+        shared: &[SLICE_WGSL],
         entry: "copy",
         dims: PeakDims::FIELDS,
         step: false,

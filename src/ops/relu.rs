@@ -1,6 +1,6 @@
 //! The relu's gradient, `dx = dy (y > 0)`, 0 at exactly 0 as in TensorFlow: `shaders/relu.wgsl`.
 
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, no_loops, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, grid, no_loops, random_input};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -26,7 +26,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "dx = dy where y > 0, else 0",
     file: "relu.wgsl",
     source: include_str!("../../shaders/relu.wgsl"),
-    shared: &[INDEX_WGSL],
+    shared: &[SLICE_WGSL],
     entry: "backward",
     dims: FlatDims::FIELDS,
     step: false,

@@ -4,7 +4,7 @@
 //! TensorFlow computes them.
 
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, grid, no_loops, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, grid, no_loops, random_input};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -58,7 +58,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "u = (out + 0.5) scale - 0.5; y = the linear blend of x at floor(u) and ceil(u), clamped, in both directions",
     file: "resize.wgsl",
     source: include_str!("../../shaders/resize.wgsl"),
-    shared: &[INDEX_WGSL],
+    shared: &[SLICE_WGSL],
     entry: "bilinear",
     dims: ResizeDims::FIELDS,
     step: false,

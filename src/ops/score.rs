@@ -4,7 +4,7 @@
 
 use super::product;
 use super::softmax_ce::argmax;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, INDEX_WGSL, Kernel, Real, Values, grid, passes};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, Values, grid, passes};
 use crate::rng;
 
 crate::dims! {
@@ -36,7 +36,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "sigmoid: +1 or -1 for the logit's side, p(1-p) for the output; softmax: onehot(c), or p_c (onehot(c) - p) for the output",
     file: "score.wgsl",
     source: include_str!("../../shaders/score.wgsl"),
-    shared: &[INDEX_WGSL],
+    shared: &[SLICE_WGSL],
     entry: "backward",
     dims: ScoreDims::FIELDS,
     step: false,

@@ -1,12 +1,12 @@
 //! The GPU player: the registry's WGSL through wgpu, many steps in one submission where they are fast, nothing read back
 //! in between.
 
-use super::pace::Pace;
+use super::pace::{LONGEST, Pace, Slice};
 use super::pipelines::Pipelines;
 use super::{AdapterFacts, Cache, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
 use crate::fault;
 use crate::kernel::{Access, Kernel, MAX_ITERATIONS, Needs, Step, StepUniform};
-use crate::plan::{PlanId, Program};
+use crate::plan::{Dispatch, PlanId, Program};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -197,6 +197,10 @@ const STEP_STRIDE: u64 = 256;
 const MAX_STEPS: usize = 64;
 /// Bytes per upload: the staging memory stays this small.
 const UPLOAD: usize = 16 << 20;
+/// Where a dispatch's [`Slice`] lies in its uniform buffer, after its dims: WebGPU's largest offset alignment.
+const SLICE_OFFSET: u64 = 256;
+/// Binding of `shaders/shared/slice.wgsl`: past every kernel's buffers.
+const SLICE_BINDING: u32 = 15;
 
 pub(super) struct Prepared {
     label: String,
@@ -204,16 +208,23 @@ pub(super) struct Prepared {
     bind_group: wgpu::BindGroup,
     stepped: bool,
     grid: [u32; 3],
+    /// Its dims and, from [`SLICE_OFFSET`] on, what of the grid is played: all of it but within [`GpuPlayer::submit_call`].
+    uniform: wgpu::Buffer,
 }
 
 impl Prepared {
     /// Appends the call to a pass, with the `i`-th of the steps that were written.
     pub(super) fn encode(&self, pass: &mut wgpu::ComputePass, i: u32) {
+        self.encode_slice(pass, i, self.grid);
+    }
+
+    /// As [`Prepared::encode`], of the slice that lies in the uniform buffer: so many workgroups.
+    fn encode_slice(&self, pass: &mut wgpu::ComputePass, i: u32, [x, y, z]: [u32; 3]) {
         let offset = [i * STEP_STRIDE as u32];
         pass.push_debug_group(&self.label);
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, if self.stepped { &offset } else { &[] });
-        pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
+        pass.dispatch_workgroups(x, y, z);
         pass.pop_debug_group();
     }
 }
@@ -227,7 +238,7 @@ pub struct GpuPlayer {
     buffers: Vec<wgpu::Buffer>,
     steps: wgpu::Buffer,
     pub(super) plans: Vec<Vec<Prepared>>,
-    paces: Vec<Pace>,
+    pub(super) paces: Vec<Pace>,
     fault: Arc<Mutex<Option<String>>>,
     first_use: FirstUse,
 }
@@ -358,8 +369,19 @@ impl GpuPlayer {
                                 compiling += start.elapsed();
                                 compiled
                             });
-                        let dims = uniform(&self.device, &self.queue, &d.label, bytemuck::cast_slice(&d.dims));
-                        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: dims.as_entire_binding() }];
+                        let grid = (d.kernel.grid)(&d.dims);
+                        let uniform = self.uniform(&d.label, &d.dims, grid);
+                        let bytes = |offset, size| {
+                            let size = std::num::NonZeroU64::new(size);
+                            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &uniform, offset, size })
+                        };
+                        let mut entries = vec![
+                            wgpu::BindGroupEntry { binding: 0, resource: bytes(0, SLICE_OFFSET) },
+                            wgpu::BindGroupEntry {
+                                binding: SLICE_BINDING,
+                                resource: bytes(SLICE_OFFSET, size_of::<Slice>() as u64),
+                            },
+                        ];
                         if d.kernel.step {
                             entries.push(wgpu::BindGroupEntry {
                                 binding: 1,
@@ -383,14 +405,15 @@ impl GpuPlayer {
                             pipeline: pipeline.clone(),
                             bind_group,
                             stepped: d.kernel.step,
-                            grid: (d.kernel.grid)(&d.dims),
+                            grid,
+                            uniform,
                         }
                     })
                     .collect()
             })
             .collect();
         self.plans = plans;
-        self.paces = self.plans.iter().map(|calls| Pace::new(calls.len())).collect();
+        self.pace(LONGEST);
         self.first_use.kernels = pipelines.len();
         self.first_use.compile = compiling.as_secs_f64();
         if let Some(error) = pollster::block_on(scope.pop()) {
@@ -402,6 +425,13 @@ impl GpuPlayer {
             kept.store();
         }
         self.check()
+    }
+
+    /// Plays in submissions of at most `longest` seconds from now on, if a workgroup takes no longer; with 0 a workgroup at a time, so
+    /// that tests see whether a kernel can be played in slices.
+    pub fn pace(&mut self, longest: f64) {
+        let cost = |d: &Dispatch| (d.kernel.cost)(&d.dims);
+        self.paces = self.program.plans.iter().map(|plan| Pace::new(plan.dispatches.iter().map(cost), longest)).collect();
     }
 
     /// Fails with the first fault that the driver reported.
@@ -438,6 +468,40 @@ impl GpuPlayer {
         drop(pass);
         self.queue.submit([encoder.finish()]);
         self.wait()
+    }
+
+    /// Plays a call, in as many submissions as it takes to keep each below the watchdog.
+    pub(super) fn submit_call(&self, plan: PlanId, call: usize) -> Result<()> {
+        let calls = &self.plans[plan.0];
+        let prepared = &calls[call % calls.len()];
+        let Some(mut slices) = self.paces[plan.0].slices(call, prepared.grid) else { return self.submit(plan, call..call + 1) };
+        while let Some((slice, size)) = slices.next() {
+            let start = Instant::now();
+            self.queue.write_buffer(&prepared.uniform, SLICE_OFFSET, bytemuck::bytes_of(&slice));
+            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("slice") });
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            prepared.encode_slice(&mut pass, (call / calls.len()) as u32, size);
+            drop(pass);
+            self.queue.submit([encoder.finish()]);
+            self.wait()?;
+            slices.took(size, start.elapsed().as_secs_f64());
+        }
+        let all = Slice::beginning_at([0; 3], prepared.grid);
+        self.queue.write_buffer(&prepared.uniform, SLICE_OFFSET, bytemuck::bytes_of(&all));
+        Ok(())
+    }
+
+    /// A dispatch's dims and, behind them, all of its grid as the slice to play.
+    fn uniform(&self, label: &str, dims: &[u32], grid: [u32; 3]) -> wgpu::Buffer {
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: SLICE_OFFSET + size_of::<Slice>() as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(dims));
+        self.queue.write_buffer(&buffer, SLICE_OFFSET, bytemuck::bytes_of(&Slice::beginning_at([0; 3], grid)));
+        buffer
     }
 
     fn buffer(&self, tensor: &str, values: usize) -> Result<&wgpu::Buffer> {
@@ -517,7 +581,7 @@ impl Player for GpuPlayer {
             while at < calls {
                 let end = self.paces[plan.0].end(at, calls);
                 let start = Instant::now();
-                self.submit(plan, at..end)?;
+                if end == at + 1 { self.submit_call(plan, at) } else { self.submit(plan, at..end) }?;
                 self.paces[plan.0].took(at, end, start.elapsed().as_secs_f64());
                 at = end;
             }
@@ -530,6 +594,10 @@ impl Player for GpuPlayer {
     }
 
     fn time(&mut self, plan: PlanId, steps: &[Step]) -> Result<Timing> {
+        // What might be long is played once more before, to know.
+        if self.paces[plan.0].has_slices() {
+            self.play(plan, &steps[..1])?;
+        }
         self.time_steps(plan, steps)
     }
 
@@ -547,17 +615,6 @@ fn step_buffer(device: &wgpu::Device) -> wgpu::Buffer {
     })
 }
 
-fn uniform(device: &wgpu::Device, queue: &wgpu::Queue, label: &str, bytes: &[u8]) -> wgpu::Buffer {
-    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some(label),
-        size: bytes.len().next_multiple_of(16) as u64,
-        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    queue.write_buffer(&buffer, 0, bytes);
-    buffer
-}
-
 /// The layout that the registry states and the pipeline over it.
 fn compile(
     device: &wgpu::Device,
@@ -571,7 +628,7 @@ fn compile(
         ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
         count: None,
     };
-    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, false)];
+    let mut entries = [0, SLICE_BINDING].map(|i| entry(i, wgpu::BufferBindingType::Uniform, false)).to_vec();
     if kernel.step {
         entries.push(entry(1, wgpu::BufferBindingType::Uniform, true));
     }

@@ -14,6 +14,7 @@ pub use adapters::{AdapterFacts, Choice, DeviceChoice, adapters, choose, choose_
 pub use cache::Cache;
 pub use cpu::CpuPlayer;
 pub use gpu::{Adapter, Floor, GpuPlayer};
+pub use pace::LONGEST;
 pub use pipelines::{FirstUse, Kept};
 pub use profile::{Clock, Peaks, Span, Timing, peaks};
 pub use techniques::Technique;

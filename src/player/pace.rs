@@ -1,29 +1,36 @@
 //! How much work goes into one submission: a driver's watchdog ends what runs for seconds (two on Windows), and an integrated GPU
-//! draws no window meanwhile.
+//! draws no window meanwhile. Fast dispatches share a submission; one that would take longer than [`LONGEST`] is played in slices of
+//! its workgroups, which come to the same bytes.
 
-/// Seconds that a submission of several dispatches may take: far below every watchdog, far above a submission's own cost.
-const LONGEST: f64 = 0.25;
-/// Least seconds per dispatch, so that a clock too coarse for it does not make it free.
-const LEAST: f64 = 1e-6;
+use crate::kernel::Cost;
+
+/// Seconds that a submission may take: far below every watchdog, far above a submission's own cost.
+pub const LONGEST: f64 = 0.25;
+/// Least seconds per dispatch or workgroup, so that a clock too coarse for it does not make it free.
+const LEAST: f64 = 1e-9;
+/// What a dispatch that was not played yet is taken to reach: less than any adapter does, so that its first slice is short enough.
+const SLOWEST: Cost = Cost { flops: 1e9, bytes: 1e8 };
 
 /// The dispatches of a plan with the seconds that each took last, by the CPU's clock.
 pub(super) struct Pace {
     seconds: Vec<f64>,
+    longest: f64,
 }
 
 impl Pace {
-    /// Of a plan that was not played yet: each of its dispatches goes alone first.
-    pub(super) fn new(dispatches: usize) -> Self {
-        Self { seconds: vec![LONGEST; dispatches] }
+    /// Of a plan that was not played yet: each of its dispatches goes alone first, and in slices if it could be long.
+    pub(super) fn new(dispatches: impl Iterator<Item = Cost>, longest: f64) -> Self {
+        let guess = |cost: Cost| (cost.flops / SLOWEST.flops).max(cost.bytes / SLOWEST.bytes);
+        Self { seconds: dispatches.map(|cost| guess(cost).max(longest).max(LEAST)).collect(), longest }
     }
 
     /// Where the submission ends that begins with call `from` of `calls`, the plan's dispatches repeated for each step. It holds
-    /// one call at least, whatever it takes: a dispatch cannot be divided.
+    /// one call at least, whatever it takes.
     pub(super) fn end(&self, from: usize, calls: usize) -> usize {
         let mut sum = self.seconds[from % self.seconds.len()];
         let more = (from + 1..calls).take_while(|i| {
             sum += self.seconds[i % self.seconds.len()];
-            sum <= LONGEST
+            sum <= self.longest
         });
         from + 1 + more.count()
     }
@@ -37,11 +44,83 @@ impl Pace {
             *s = (*s * seconds / before).max(LEAST);
         }
     }
+
+    /// The slices of a call, if it is too long for one submission.
+    pub(super) fn slices(&self, call: usize, grid: [u32; 3]) -> Option<Slices> {
+        let seconds = self.seconds[call % self.seconds.len()];
+        let per_group = seconds / grid.iter().map(|&n| f64::from(n)).product::<f64>();
+        (seconds > self.longest).then_some(Slices { grid, done: 0, per_group, longest: self.longest })
+    }
+
+    /// Whether some dispatch is played in slices.
+    pub(super) fn has_slices(&self) -> bool {
+        self.seconds.iter().any(|&s| s > self.longest)
+    }
+}
+
+/// Some of a grid's workgroups, as `shaders/shared/slice.wgsl` declares them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Slice {
+    first: [u32; 3],
+    _pad: u32,
+    groups: [u32; 3],
+    _end: u32,
+}
+
+impl Slice {
+    /// All of a grid is a slice that begins at the first workgroup.
+    pub(super) fn beginning_at(first: [u32; 3], grid: [u32; 3]) -> Self {
+        Self { first, _pad: 0, groups: grid, _end: 0 }
+    }
+}
+
+/// A dispatch cut into boxes of workgroups: whole layers of its grid, rows of a layer or workgroups of a row.
+pub(super) struct Slices {
+    grid: [u32; 3],
+    /// Workgroups that were played, in the grid's order.
+    done: u64,
+    /// Seconds that one takes, by what is known so far.
+    per_group: f64,
+    longest: f64,
+}
+
+impl Slices {
+    /// What is to be played next, with its size in workgroups; none when all was.
+    pub(super) fn next(&self) -> Option<(Slice, [u32; 3])> {
+        let [x, y, z] = self.grid.map(u64::from);
+        let left = x * y * z - self.done;
+        if left == 0 {
+            return None;
+        }
+        let most = ((self.longest / self.per_group) as u64).clamp(1, left);
+        let (row, layer) = (self.done / x, self.done / (x * y));
+        let first = [self.done % x, row % y, layer];
+        let size = if first[0] > 0 || most < x {
+            [most.min(x - first[0]), 1, 1]
+        } else if first[1] > 0 || most < x * y {
+            [x, (most / x).min(y - first[1]), 1]
+        } else {
+            [x, y, most / (x * y)]
+        };
+        Some((Slice::beginning_at(first.map(|n| n as u32), self.grid), size.map(|n| n as u32)))
+    }
+
+    /// Takes the time of a slice of this size.
+    pub(super) fn took(&mut self, size: [u32; 3], seconds: f64) {
+        let groups = size.iter().map(|&n| u64::from(n)).product::<u64>();
+        self.done += groups;
+        self.per_group = (seconds / groups as f64).max(LEAST);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pace(dispatches: usize) -> Pace {
+        Pace::new(std::iter::repeat_n(Cost::default(), dispatches), LONGEST)
+    }
 
     /// Plays `steps` steps of dispatches that take `seconds`; returns the longest submission and the number of them.
     fn play(pace: &mut Pace, seconds: &[f64], steps: usize) -> (f64, usize) {
@@ -58,12 +137,12 @@ mod tests {
 
     #[test]
     fn fast_steps_share_a_submission_and_slow_ones_are_divided() {
-        let mut pace = Pace::new(3);
-        assert_eq!(play(&mut pace, &[1e-4, 2e-4, 3e-4], 1), (3e-4, 3));
-        assert_eq!(play(&mut pace, &[1e-4, 2e-4, 3e-4], 64).1, 1);
+        let mut fast = pace(3);
+        assert_eq!(play(&mut fast, &[1e-4, 2e-4, 3e-4], 1), (3e-4, 3));
+        assert_eq!(play(&mut fast, &[1e-4, 2e-4, 3e-4], 64).1, 1);
         // A step of 0.61 s: three submissions, none of them longer than it need be.
         let slow = [0.2, 0.4, 0.01];
-        let mut pace = Pace::new(3);
+        let mut pace = pace(3);
         play(&mut pace, &slow, 2);
         let (longest, submissions) = play(&mut pace, &slow, 10);
         assert!((longest - 0.4).abs() < 1e-9 && submissions <= 30, "{longest} {submissions}");
@@ -71,12 +150,60 @@ mod tests {
 
     #[test]
     fn a_first_run_that_compiled_is_forgotten() {
-        let mut pace = Pace::new(4);
+        let mut pace = pace(4);
         play(&mut pace, &[3.0; 4], 1);
         play(&mut pace, &[1e-3; 4], 1);
         assert_eq!(play(&mut pace, &[1e-3; 4], 20).1, 1);
         // And a device that slows down is noticed after one submission.
         play(&mut pace, &[0.1; 4], 20);
         assert!(play(&mut pace, &[0.1; 4], 20).0 <= LONGEST + 1e-9);
+    }
+
+    /// Plays a dispatch in slices on a device that takes `per_group` seconds for a workgroup; returns how often each was played, and
+    /// the longest slice.
+    fn cut(mut slices: Slices, per_group: f64) -> (Vec<u32>, f64) {
+        let [x, y, z] = slices.grid.map(|n| n as usize);
+        let (mut played, mut longest) = (vec![0; x * y * z], 0.0f64);
+        while let Some((slice, size)) = slices.next() {
+            assert_eq!(slice.groups, slices.grid);
+            let [fx, fy, fz] = slice.first.map(|n| n as usize);
+            let [sx, sy, sz] = size.map(|n| n as usize);
+            assert!(fx + sx <= x && fy + sy <= y && fz + sz <= z, "{slice:?} {size:?} of {:?}", slices.grid);
+            for (k, j, i) in (fz..fz + sz).flat_map(|k| (fy..fy + sy).flat_map(move |j| (fx..fx + sx).map(move |i| (k, j, i)))) {
+                played[(k * y + j) * x + i] += 1;
+            }
+            let seconds = per_group * (sx * sy * sz) as f64;
+            longest = longest.max(seconds);
+            slices.took(size, seconds);
+        }
+        (played, longest)
+    }
+
+    #[test]
+    fn a_long_dispatch_is_cut_into_slices_that_cover_it_once() {
+        for grid in [[1000, 1, 1], [7, 11, 13], [1, 1, 90], [3, 64, 1], [1, 1, 1], [65_535, 3, 1]] {
+            let all = grid.iter().map(|&n| u64::from(n)).product::<u64>();
+            for seconds in [0.3, 1.0, 60.0] {
+                let mut pace = Pace::new([Cost { flops: seconds * SLOWEST.flops, bytes: 0.0 }].into_iter(), LONGEST);
+                let per_group = seconds / all as f64;
+                let (played, longest) = cut(pace.slices(0, grid).expect("it is long"), per_group);
+                assert!(played.iter().all(|&n| n == 1), "{grid:?}: {seconds} s");
+                assert!(longest <= LONGEST.max(per_group) * (1.0 + 1e-9), "{grid:?}: {longest} of {seconds} s");
+                // Ten times as fast as was thought: the first slice is short, and the next ones are not.
+                assert!(cut(pace.slices(0, grid).expect("it is long"), per_group / 10.0).0.iter().all(|&n| n == 1));
+                pace.took(0, 1, LONGEST / 2.0);
+                assert!(pace.slices(0, grid).is_none() && !pace.has_slices());
+            }
+        }
+        // A device that is thought slower than it is finds that out after one slice.
+        let pace = Pace::new([Cost { flops: 1e12, bytes: 0.0 }].into_iter(), LONGEST);
+        let mut slices = pace.slices(0, [10_000, 1, 1]).expect("a thousand seconds");
+        let (_, size) = slices.next().expect("a slice");
+        assert_eq!(size, [2, 1, 1]);
+        slices.took(size, 1e-6);
+        assert_eq!(slices.next().map(|(_, size)| size), Some([9_998, 1, 1]));
+        // And a plan whose slices are to be as small as can be is played a workgroup at a time.
+        let pace = Pace::new([Cost::default()].into_iter(), 0.0);
+        assert_eq!(pace.slices(0, [5, 4, 3]).and_then(|p| p.next()).map(|(_, size)| size), Some([1, 1, 1]));
     }
 }

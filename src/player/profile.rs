@@ -93,6 +93,8 @@ impl GpuPlayer {
         let mut played = Vec::with_capacity(steps.len());
         // `WGRADCAM_NO_TIMESTAMPS=1` takes the other way on an adapter that has them, to try it.
         let refused = std::env::var("WGRADCAM_NO_TIMESTAMPS").is_ok_and(|v| v == "1");
+        // Nor are the slices of a long dispatch one span.
+        let refused = refused || self.paces[plan.0].has_slices();
         if !refused && self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             for step in steps {
                 played.extend(self.time_by_timestamps(calls, step)?);
@@ -101,7 +103,7 @@ impl GpuPlayer {
                 return Ok(Timing { clock: Clock::Timestamps, steps: played });
             }
         }
-        let played = steps.iter().map(|step| self.time_by_submits(calls, step)).collect::<Result<_>>()?;
+        let played = steps.iter().map(|step| self.time_by_submits(plan, step)).collect::<Result<_>>()?;
         Ok(Timing { clock: Clock::Submits, steps: played })
     }
 
@@ -146,20 +148,16 @@ impl GpuPlayer {
         Ok(spans(&ticks, f64::from(self.queue.get_timestamp_period())))
     }
 
-    /// One step with a submission per dispatch.
-    fn time_by_submits(&self, calls: &[Prepared], step: &Step) -> Result<Vec<Span>> {
+    /// One step with a submission per dispatch, several where it is long.
+    fn time_by_submits(&self, plan: PlanId, step: &Step) -> Result<Vec<Span>> {
         self.write_steps(&[*step]);
         self.queue.submit([]);
         self.wait()?;
         let zero = Instant::now();
-        let mut spans = Vec::with_capacity(calls.len());
-        for call in calls {
-            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("profile") });
-            call.encode(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()), 0);
-            let commands = encoder.finish();
+        let mut spans = Vec::new();
+        for call in 0..self.plans[plan.0].len() {
             let start = zero.elapsed().as_secs_f64();
-            self.queue.submit([commands]);
-            self.wait()?;
+            self.submit_call(plan, call)?;
             spans.push(Span { start, end: zero.elapsed().as_secs_f64() });
         }
         Ok(spans)
