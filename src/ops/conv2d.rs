@@ -47,14 +47,7 @@ crate::dims! {
 }
 
 /// Partial sums of a weight gradient: enough invocations for a large GPU, little enough to add up. Large inputs get more.
-const SPLITS: usize = 128;
-
-/// Number of partial sums and rows in each, for `rows` rows of `width` iterations.
-fn split_rows(rows: usize, width: usize) -> (u32, u32) {
-    // So many rows that `passes(&[rows, width])` stays within the limit.
-    let rows_per_split = rows.div_ceil(SPLITS).min((MAX_ITERATIONS - 1) / (width + 2)).max(1);
-    (rows.div_ceil(rows_per_split) as u32, rows_per_split as u32)
-}
+const SPLITS: [usize; 2] = [32, 128];
 
 impl Conv2dDims {
     /// Sizes of a stride-1 convolution with Keras's `same` or `valid` padding.
@@ -64,7 +57,6 @@ impl Conv2dDims {
         // Keras pads (k-1)/2 before and the rest after.
         let (out_h, out_w, pad_top, pad_left) =
             if same { (in_h, in_w, (k_h - 1) / 2, (k_w - 1) / 2) } else { (in_h + 1 - k_h, in_w + 1 - k_w, 0, 0) };
-        let (splits, rows_per_split) = split_rows(batch * out_h, out_w);
         Self {
             batch: batch as u32,
             in_h: in_h as u32,
@@ -78,14 +70,23 @@ impl Conv2dDims {
             pad_top: pad_top as u32,
             pad_left: pad_left as u32,
             relu: relu.into(),
-            splits,
-            rows_per_split,
+            splits: 0,
+            rows_per_split: 0,
         }
+        .split(batch * out_h, out_w)
     }
     /// The same for the op fused with its pool, whose partial sums run over rows of windows.
     pub fn pooled(self) -> Self {
-        let (splits, rows_per_split) = split_rows((self.batch * (self.out_h / 2)) as usize, self.out_w as usize / 2);
-        Self { splits, rows_per_split, ..self }
+        self.split((self.batch * (self.out_h / 2)) as usize, self.out_w as usize / 2)
+    }
+    /// The same with partial sums over `rows` rows of `width` iterations.
+    fn split(self, rows: usize, width: usize) -> Self {
+        // Writing and adding them up may cost half as much as reading x, and not more.
+        let [least, most] = SPLITS;
+        let wanted = (self.x_len() / (2 * self.weight_len())).clamp(least, most);
+        // So many rows that `passes(&[rows, width])` stays within the limit.
+        let rows_per_split = rows.div_ceil(wanted).min((MAX_ITERATIONS - 1) / (width + 2)).max(1);
+        Self { splits: rows.div_ceil(rows_per_split) as u32, rows_per_split: rows_per_split as u32, ..self }
     }
     /// Elements of x.
     pub fn x_len(&self) -> usize {
@@ -270,8 +271,8 @@ pub const KERNELS: &[Kernel] = &[
         },
         loops: |d| passes(&[Conv2dDims::of(d).splits as usize]),
         cost: |d| {
-            let n = Conv2dDims::of(d).partial_len() as f64;
-            Cost { flops: n, bytes: 4.0 * n }
+            let d = Conv2dDims::of(d);
+            Cost { flops: d.partial_len() as f64, bytes: 4.0 * (d.partial_len() + d.weight_len()) as f64 }
         },
         twin: crate::twin!(reduce_weight),
         bound: Bound::Twin(|d| f64::from(Conv2dDims::of(d).splits)),

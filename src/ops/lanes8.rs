@@ -22,6 +22,12 @@ fn valid(d: &Conv2dDims) -> bool {
     d.pad_top + d.pad_left == 0 && d.out_h + 2 == d.in_h && d.out_w + 2 == d.in_w
 }
 
+/// Channels that a lane of the Winograd kernels makes: as many as keep one workgroup from loading what another has loaded, and no more
+/// than leave the transformed weights in the first level of cache.
+fn lane_channels(channels: u32) -> u32 {
+    if channels.is_multiple_of(4 * LANES) { 4 } else { 2 }
+}
+
 fn forward_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
     small(d) && d.out_c % (2 * LANES) == 0 && d.in_c <= 32
@@ -29,7 +35,7 @@ fn forward_fits(d: &[u32]) -> bool {
 
 fn forward_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
     let d = Conv2dDims::of(d);
-    vec![("IN_C", d.in_c), ("LANE_C", 2), ("PADDED", u32::from(d.pad_top + d.pad_left > 0))]
+    vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(d.pad_top + d.pad_left > 0))]
 }
 
 fn input_fits(d: &[u32]) -> bool {
@@ -38,7 +44,8 @@ fn input_fits(d: &[u32]) -> bool {
 }
 
 fn input_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
-    vec![("OUT_C", Conv2dDims::of(d).out_c)]
+    let d = Conv2dDims::of(d);
+    vec![("OUT_C", d.out_c), ("LANE_C", lane_channels(d.in_c))]
 }
 
 /// Output channels of a lane and input channels of a workgroup in the weight gradient.
@@ -64,7 +71,7 @@ fn shapes() -> Vec<Conv2dDims> {
         Conv2dDims::new(2, [9, 6, 4], 48, [3, 3], false, true),
         Conv2dDims::new(2, [7, 9, 16], 32, [3, 3], false, true),
         Conv2dDims::new(1, [7, 6, 32], 64, [3, 3], false, true),
-        Conv2dDims::new(45, [8, 5, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(46, [8, 5, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [63, 63, 16], 32, [3, 3], false, true),
         Conv2dDims::new(2, [30, 30, 32], 64, [3, 3], false, true),
@@ -112,7 +119,7 @@ pub const KERNELS: &[Kernel] = &[
     Kernel {
         grid: |d| {
             let d = Conv2dDims::of(d);
-            [d.out_c / (2 * LANES), d.batch, 1]
+            [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
         },
         loops: |d| {
             let d = Conv2dDims::of(d);
@@ -136,7 +143,7 @@ pub const KERNELS: &[Kernel] = &[
     Kernel {
         grid: |d| {
             let d = Conv2dDims::of(d);
-            [d.in_c / (2 * LANES), d.batch, 1]
+            [d.in_c / (lane_channels(d.in_c) * LANES), d.batch, 1]
         },
         loops: |d| {
             let d = Conv2dDims::of(d);

@@ -129,7 +129,7 @@ fn shapes() -> Vec<Conv2dDims> {
         Conv2dDims::new(3, [11, 14, 8], 16, [3, 3], true, true),
         Conv2dDims::new(2, [9, 37, 16], 24, [3, 3], false, true),
         Conv2dDims::new(2, [7, 9, 32], 128, [3, 3], true, true),
-        Conv2dDims::new(45, [8, 5, 8], 8, [3, 3], false, true),
+        Conv2dDims::new(46, [8, 5, 8], 8, [3, 3], false, true),
         Conv2dDims::new(2, [5, 71, 8], 64, [3, 3], false, true),
         Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [63, 63, 16], 32, [3, 3], false, true),
