@@ -5,10 +5,9 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> loss: array<f32>; // (batch)
-@group(0) @binding(3) var<storage, read> correct: array<f32>; // (batch)
-@group(0) @binding(4) var<storage, read_write> metrics: array<f32>; // (slots, 2)
+@group(0) @binding(1) var<storage, read> loss: array<f32>; // (batch)
+@group(0) @binding(2) var<storage, read> correct: array<f32>; // (batch)
+@group(0) @binding(3) var<storage, read_write> metrics: array<f32>; // (slots, 2)
 
 var<workgroup> losses: array<f32, 64>;
 var<workgroup> hits: array<f32, 64>;

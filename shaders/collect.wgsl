@@ -7,11 +7,10 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> logits: array<f32>; // (batch, stride)
-@group(0) @binding(3) var<storage, read> probs: array<f32>; // (batch, stride)
-@group(0) @binding(4) var<storage, read_write> all_logits: array<f32>; // (table_len, stride)
-@group(0) @binding(5) var<storage, read_write> all_probs: array<f32>; // (table_len, stride)
+@group(0) @binding(1) var<storage, read> logits: array<f32>; // (batch, stride)
+@group(0) @binding(2) var<storage, read> probs: array<f32>; // (batch, stride)
+@group(0) @binding(3) var<storage, read_write> all_logits: array<f32>; // (table_len, stride)
+@group(0) @binding(4) var<storage, read_write> all_probs: array<f32>; // (table_len, stride)
 
 // all_logits[first+b-table_first, :] = logits[b, :] where that picture lies in this table; all_probs likewise
 @compute @workgroup_size(64)

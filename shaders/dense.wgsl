@@ -200,14 +200,21 @@ fn outer(a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(a.x * b, a.y * b, a.z * b, a.w * b);
 }
 
-// dweight[i,j] = sum_b x[b,i] * dy[b,j]; dbias[j] = sum_b dy[b,j]
-// 4 inputs by 8 outputs per invocation.
-@compute @workgroup_size(64)
-fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
+// The gradients of 4 inputs' weights to 8 outputs, and of these outputs' biases.
+struct WeightBlock {
+    i: u32, // of the 4 inputs, in fours
+    ja: u32, // of the outputs, in fours
+    jb: u32, // ja where there are only 4
+    wa: mat4x4<f32>,
+    wb: mat4x4<f32>,
+    bias_a: vec4<f32>,
+    bias_b: vec4<f32>,
+}
+
+fn weight_block(id: u32) -> WeightBlock {
     let in4 = dims.in_n / 4u;
     let out4 = dims.out_n / 4u;
     let j_blocks = (out4 + 1u) / 2u;
-    let id = linear_id(gid);
     let ja = (id % j_blocks) * 2u;
     let jb = min(ja + 1u, out4 - 1u);
     let i = id / j_blocks;
@@ -225,12 +232,54 @@ fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
         bias_a += da;
         bias_b += db;
     }
-    if (i < in4) {
-        store_dweight(i, ja, wa);
-        if (jb != ja) { store_dweight(i, jb, wb); }
-        if (i == 0u) {
-            dbias[ja] = bias_a;
-            if (jb != ja) { dbias[jb] = bias_b; }
+    return WeightBlock(i, ja, jb, wa, wb, bias_a, bias_b);
+}
+
+// dweight[i,j] = sum_b x[b,i] * dy[b,j]; dbias[j] = sum_b dy[b,j]
+@compute @workgroup_size(64)
+fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let block = weight_block(linear_id(gid));
+    if (block.i < dims.in_n / 4u) {
+        store_dweight(block.i, block.ja, block.wa);
+        if (block.jb != block.ja) { store_dweight(block.i, block.jb, block.wb); }
+        if (block.i == 0u) {
+            dbias[block.ja] = block.bias_a;
+            if (block.jb != block.ja) { dbias[block.jb] = block.bias_b; }
+        }
+    }
+}
+
+@group(0) @binding(3) var<storage, read_write> w: array<vec4<f32>>; // (in_n, out_n): weight
+@group(0) @binding(4) var<storage, read_write> m: array<vec4<f32>>; // (in_n, out_n)
+@group(0) @binding(5) var<storage, read_write> v: array<vec4<f32>>; // (in_n, out_n)
+@group(0) @binding(6) var<storage, read_write> db: array<vec4<f32>>; // (out_n): dbias
+
+fn update_row(at: u32, g: vec4<f32>) {
+    let next = adam(g, m[at], v[at]);
+    m[at] = next.m;
+    v[at] = next.v;
+    w[at] -= next.delta;
+}
+
+fn update_rows(i: u32, j: u32, g: mat4x4<f32>) {
+    let out4 = dims.out_n / 4u;
+    let at = i * 4u * out4 + j;
+    update_row(at, g[0]);
+    update_row(at + out4, g[1]);
+    update_row(at + 2u * out4, g[2]);
+    update_row(at + 3u * out4, g[3]);
+}
+
+// g[i,j] = sum_b x[b,i] * dy[b,j]: Adam's update of w, m, v (see adam.update); db[j] = sum_b dy[b,j]
+@compute @workgroup_size(64)
+fn update_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let block = weight_block(linear_id(gid));
+    if (block.i < dims.in_n / 4u) {
+        update_rows(block.i, block.ja, block.wa);
+        if (block.jb != block.ja) { update_rows(block.i, block.jb, block.wb); }
+        if (block.i == 0u) {
+            db[block.ja] = block.bias_a;
+            if (block.jb != block.ja) { db[block.jb] = block.bias_b; }
         }
     }
 }

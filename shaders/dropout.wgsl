@@ -8,9 +8,8 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> x: array<f32>; // (len)
-@group(0) @binding(3) var<storage, read_write> y: array<f32>; // (len)
+@group(0) @binding(1) var<storage, read> x: array<f32>; // (len)
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // (len)
 
 fn masked(value: f32, index: u32) -> f32 {
     let keep = (hash3(step.seed + dims.layer * 0x9E3779B9u, step.step, dims.offset + index) >> 8u) >= dims.threshold;
@@ -26,8 +25,8 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     }
 }
 
-@group(0) @binding(2) var<storage, read> dy: array<f32>; // (len)
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>; // (len)
+@group(0) @binding(1) var<storage, read> dy: array<f32>; // (len)
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>; // (len)
 
 // dx[i] = dy[i] / (1 - rate) where the forward kept i, else 0
 @compute @workgroup_size(64)

@@ -9,10 +9,9 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> images: array<u32>; // (chunk_len, ceil(pixels/4)*3): bytes R G B R G B ...
-@group(0) @binding(3) var<storage, read> order: array<u32>; // (pictures)
-@group(0) @binding(4) var<storage, read_write> x: array<vec4<f32>>; // (batch, pixels, 4)
+@group(0) @binding(1) var<storage, read> images: array<u32>; // (chunk_len, ceil(pixels/4)*3): bytes R G B R G B ...
+@group(0) @binding(2) var<storage, read> order: array<u32>; // (pictures)
+@group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>; // (batch, pixels, 4)
 
 fn rescaled(word: u32, at: u32) -> f32 {
     // Keras multiplies by fl32(1/255); dividing by 255 differs in 126 of 256 values.

@@ -9,14 +9,13 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> logits: array<f32>; // (batch, stride)
-@group(0) @binding(3) var<storage, read> order: array<u32>; // (pictures)
-@group(0) @binding(4) var<storage, read> labels: array<u32>; // (images), 0 or 1
-@group(0) @binding(5) var<storage, read_write> probs: array<f32>; // (batch, stride): p, 0, 0, 0
-@group(0) @binding(6) var<storage, read_write> loss: array<f32>; // (offset + batch)
-@group(0) @binding(7) var<storage, read_write> correct: array<f32>; // (offset + batch), 0 or 1
-@group(0) @binding(8) var<storage, read_write> dlogits: array<f32>; // (batch, stride)
+@group(0) @binding(1) var<storage, read> logits: array<f32>; // (batch, stride)
+@group(0) @binding(2) var<storage, read> order: array<u32>; // (pictures)
+@group(0) @binding(3) var<storage, read> labels: array<u32>; // (images), 0 or 1
+@group(0) @binding(4) var<storage, read_write> probs: array<f32>; // (batch, stride): p, 0, 0, 0
+@group(0) @binding(5) var<storage, read_write> loss: array<f32>; // (offset + batch)
+@group(0) @binding(6) var<storage, read_write> correct: array<f32>; // (offset + batch), 0 or 1
+@group(0) @binding(7) var<storage, read_write> dlogits: array<f32>; // (batch, stride)
 
 // loss = max(z,0) - z t + log1p(exp(-|z|)); p = sigmoid(z); dlogits = (p - t) / whole; correct = ((p > 0.5) == t)
 @compute @workgroup_size(64)

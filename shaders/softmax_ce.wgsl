@@ -10,14 +10,13 @@ struct Dims {
 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> logits: array<f32>; // (batch, stride)
-@group(0) @binding(3) var<storage, read> order: array<u32>; // (pictures)
-@group(0) @binding(4) var<storage, read> labels: array<u32>; // (images)
-@group(0) @binding(5) var<storage, read_write> probs: array<f32>; // (batch, stride), 0 in the padding
-@group(0) @binding(6) var<storage, read_write> loss: array<f32>; // (offset + batch)
-@group(0) @binding(7) var<storage, read_write> correct: array<f32>; // (offset + batch), 0 or 1
-@group(0) @binding(8) var<storage, read_write> dlogits: array<f32>; // (batch, stride), 0 in the padding
+@group(0) @binding(1) var<storage, read> logits: array<f32>; // (batch, stride)
+@group(0) @binding(2) var<storage, read> order: array<u32>; // (pictures)
+@group(0) @binding(3) var<storage, read> labels: array<u32>; // (images)
+@group(0) @binding(4) var<storage, read_write> probs: array<f32>; // (batch, stride), 0 in the padding
+@group(0) @binding(5) var<storage, read_write> loss: array<f32>; // (offset + batch)
+@group(0) @binding(6) var<storage, read_write> correct: array<f32>; // (offset + batch), 0 or 1
+@group(0) @binding(7) var<storage, read_write> dlogits: array<f32>; // (batch, stride), 0 in the padding
 
 // loss = log(sum_j exp(z_j - m)) - (z_t - m), m = max z; p = softmax(z); dlogits = (p - onehot(t)) / whole; correct = (argmax z == t)
 @compute @workgroup_size(64)

@@ -1,8 +1,8 @@
 //! A kernel is data: one [`Kernel`] value per WGSL entry point, all of them in [`REGISTRY`].
 //!
 //! The tests, `verify` and the players are loops over the registry, so a kernel without a CPU twin, a cost or test cases
-//! cannot exist. Buffers are bound in one order everywhere: group 0, binding 0 = `dims`, then `step` if the kernel asks for
-//! it, then what is read, then what is written.
+//! cannot exist. Buffers are bound in one order everywhere: group 0, binding 0 = `dims`, then what is read, then what is
+//! written; at the end [`STEP_BINDING`], if the kernel asks for it, and [`SLICE_BINDING`].
 
 use crate::ops;
 use serde::Serialize;
@@ -337,7 +337,7 @@ pub struct Kernel {
     pub entry: &'static str,
     /// Field names of the dims struct.
     pub dims: &'static [&'static str],
-    /// Whether binding 1 is the `step` uniform.
+    /// Whether it has the `step` uniform.
     pub step: bool,
     /// The storage buffers: what is read, then what is written.
     pub bindings: &'static [Binding],
@@ -418,11 +418,6 @@ impl Kernel {
     pub fn writes(&self) -> impl Iterator<Item = &'static Binding> {
         self.bindings.iter().filter(|b| b.access != Access::Read)
     }
-
-    /// Binding number of the first storage buffer.
-    pub fn first_binding(&self) -> u32 {
-        1 + u32::from(self.step)
-    }
 }
 
 /// A variant of `base`: all of it but the text and what the text asks for.
@@ -453,6 +448,13 @@ pub const fn another(
         input: base.input,
     }
 }
+
+/// Binding number of the first storage buffer.
+pub const FIRST_BINDING: u32 = 1;
+/// Binding number of the `step` uniform (`shaders/shared/step.wgsl`): past every kernel's buffers.
+pub const STEP_BINDING: u32 = 14;
+/// Binding number of the `slice` uniform (`shaders/shared/slice.wgsl`).
+pub const SLICE_BINDING: u32 = 15;
 
 /// Invocations per workgroup of every kernel that is no variant: inside every limit, a whole number of subgroups everywhere.
 pub const WORKGROUP: u32 = 64;
@@ -486,6 +488,8 @@ pub fn grid(threads: usize) -> [u32; 3] {
 pub const SLICE_WGSL: &str = include_str!("../shaders/shared/slice.wgsl");
 /// `shaders/shared/step.wgsl`.
 pub const STEP_WGSL: &str = include_str!("../shaders/shared/step.wgsl");
+/// `shaders/shared/adam.wgsl`; it reads the step.
+pub const ADAM_WGSL: &str = include_str!("../shaders/shared/adam.wgsl");
 /// `shaders/shared/rng.wgsl`.
 pub const RNG_WGSL: &str = include_str!("../shaders/shared/rng.wgsl");
 

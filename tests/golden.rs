@@ -54,14 +54,16 @@ fn model() -> Model {
 
 struct Plans {
     program: Program,
-    train: PlanId,
+    /// Steps whose gradients can all be read, and steps as a training plays them.
+    steps: [(PlanId, bool); 2],
     explain: Vec<(&'static str, PlanId)>,
 }
 
 fn plans(model: &Model, explain: bool) -> Plans {
     let mut program = Program::new();
     let set = PictureSet { name: "train", pictures: PICTURES, chunk: 3, table: 3 };
-    let train = lower(&mut program, model, &set, PICTURES, Mode::Train);
+    let steps = [(Mode::TrainInParts(PICTURES), true), (Mode::Train, false)]
+        .map(|(mode, stored)| (lower(&mut program, model, &set, PICTURES, mode), stored));
     let targets: &[(&str, Target)] =
         if explain { &[("p", Target::Output), ("logit", Target::Logit), ("neg_logit", Target::Class(0))] } else { &[] };
     let explain = targets
@@ -71,7 +73,7 @@ fn plans(model: &Model, explain: bool) -> Plans {
             (*name, lower(&mut program, model, &set, PICTURES, mode))
         })
         .collect();
-    Plans { program, train, explain }
+    Plans { program, steps, explain }
 }
 
 fn load(player: &mut dyn Player, model: &Model) {
@@ -84,6 +86,9 @@ fn load(player: &mut dyn Player, model: &Model) {
         };
         let values: Vec<f32> = uniform(t as u32, p.len()).into_iter().map(|v| v * limit).collect();
         player.write(&p.name, &p.pad(&values)).expect("weights");
+        for moment in ["m", "v"] {
+            player.write(&format!("{}/{moment}", p.name), &vec![0.0; p.padded_len()]).expect("moments");
+        }
     }
     let px = pictures();
     let one = 128 * 128 * 3;
@@ -245,53 +250,56 @@ fn check(device: &mut dyn Device, plans: &Plans, gates: &Gates) {
             }
         }
     }
-    let mut loss = Vec::new();
-    for (t, want) in (1..).zip(golden["steps"].as_array().expect("steps")) {
-        device.player().play(plans.train, &[step(t)]).expect("a step");
-        if t == 1 {
-            for name in ["max_pooling2d_1", "max_pooling2d_2", "max_pooling2d_3", "dense_1"] {
-                gate(
-                    format!("{name} activation"),
-                    summary_error(name, &device.tensor(&format!("{name}/y")), &golden["acts"][name]),
-                    gates.activation,
-                );
+    for (plan, stored) in plans.steps {
+        load(device.player(), &model);
+        let mut loss = Vec::new();
+        for (t, want) in (1..).zip(golden["steps"].as_array().expect("steps")) {
+            device.player().play(plan, &[step(t)]).expect("a step");
+            if t == 1 {
+                for name in ["max_pooling2d_1", "max_pooling2d_2", "max_pooling2d_3", "dense_1"] {
+                    gate(
+                        format!("{name} activation"),
+                        summary_error(name, &device.tensor(&format!("{name}/y")), &golden["acts"][name]),
+                        gates.activation,
+                    );
+                }
             }
-        }
-        let probs = device.tensor("probs");
-        for (i, p) in want["p"].as_array().expect("p").iter().enumerate() {
+            let probs = device.tensor("probs");
+            for (i, p) in want["p"].as_array().expect("p").iter().enumerate() {
+                let most = if t == 1 { gates.probability } else { gates.later_loss };
+                gate(format!("step {t} p{i}"), (probs[4 * i] - p.as_f64().expect("p")).abs(), most);
+            }
+            let metrics = device.tensor("metrics");
+            loss.push(metrics[0]);
             let most = if t == 1 { gates.probability } else { gates.later_loss };
-            gate(format!("step {t} p{i}"), (probs[4 * i] - p.as_f64().expect("p")).abs(), most);
-        }
-        let metrics = device.tensor("metrics");
-        loss.push(metrics[0]);
-        let most = if t == 1 { gates.probability } else { gates.later_loss };
-        gate(format!("step {t} loss"), (metrics[0] - want["loss"].as_f64().expect("loss")).abs(), most);
-        let mut moved = Vec::new();
-        for p in model.params() {
-            let (layer, kind) = p.name.split_once('/').expect("layer/kind");
-            let gradient = p.strip(&device.tensor(&format!("{layer}/d{kind}")));
-            // Adam divides by sqrt(v): where a gradient is near epsilon, a last-bit difference is a large step, so later
-            // gradients are gated in f64 only.
-            if t == 1 || gates.exact {
-                gate(
-                    format!("step {t} d {}", p.name),
-                    summary_error(&p.name, &gradient, &want["grads"][&p.name]),
-                    gates.gradient,
-                );
-                gate(format!("step {t} |d {}|", p.name), l2_error(&gradient, &want["grads"][&p.name]), gates.gradient_l2);
+            gate(format!("step {t} loss"), (metrics[0] - want["loss"].as_f64().expect("loss")).abs(), most);
+            let mut moved = Vec::new();
+            for p in model.params() {
+                let (layer, kind) = p.name.split_once('/').expect("layer/kind");
+                // Adam divides by sqrt(v): where a gradient is near epsilon, a last-bit difference is a large step, so later
+                // gradients are gated in f64 only.
+                if stored && (t == 1 || gates.exact) {
+                    let gradient = p.strip(&device.tensor(&format!("{layer}/d{kind}")));
+                    gate(
+                        format!("step {t} d {}", p.name),
+                        summary_error(&p.name, &gradient, &want["grads"][&p.name]),
+                        gates.gradient,
+                    );
+                    gate(format!("step {t} |d {}|", p.name), l2_error(&gradient, &want["grads"][&p.name]), gates.gradient_l2);
+                }
+                let after = p.strip(&device.tensor(&p.name));
+                let want = &want["after"][&p.name];
+                if gates.exact {
+                    gate(format!("step {t} {}", p.name), summary_error(&p.name, &after, want), 1e-9);
+                }
+                moved.extend(samples(&after, want).map(|(got, want)| (got - want).abs()));
             }
-            let after = p.strip(&device.tensor(&p.name));
-            let want = &want["after"][&p.name];
-            if gates.exact {
-                gate(format!("step {t} {}", p.name), summary_error(&p.name, &after, want), 1e-9);
-            }
-            moved.extend(samples(&after, want).map(|(got, want)| (got - want).abs()));
+            // Not the maximum: an element whose gradient is near Adam's epsilon may move by up to 2 lr. Of the samples of all
+            // tensors, all but the worst one must lie inside the gate.
+            moved.sort_by(f64::total_cmp);
+            gate(format!("step {t} weights, all but one of {} samples", moved.len()), moved[moved.len() - 2], gates.weight);
+            gate(format!("step {t} weights, the worst sample"), moved[moved.len() - 1], 2e-3 * f64::from(t));
         }
-        // Not the maximum: an element whose gradient is near Adam's epsilon may move by up to 2 lr. Of the samples of all
-        // tensors, all but the worst one must lie inside the gate.
-        moved.sort_by(f64::total_cmp);
-        gate(format!("step {t} weights, all but one of {} samples", moved.len()), moved[moved.len() - 2], gates.weight);
-        gate(format!("step {t} weights, the worst sample"), moved[moved.len() - 1], 2e-3 * f64::from(t));
     }
     assert!(failures.is_empty(), "{} of the golden numbers differ:\n{}", failures.len(), failures.join("\n"));
 }

@@ -313,7 +313,8 @@ struct Network {
 
 impl Network {
     fn new(settings: &ModelSettings, classes: usize) -> Self {
-        Self::playing(settings, classes, Mode::Train)
+        // One part that is the whole: every gradient is stored.
+        Self::playing(settings, classes, Mode::TrainInParts(5))
     }
 
     /// Batches of 5, played so.
@@ -389,6 +390,30 @@ fn whole_networks_against_central_differences() {
             let d: Vec<f64> = d.iter().map(|&d| d.into()).collect();
             assert!(gradients[i].iter().any(|g| *g != 0.0), "{name} has no gradient");
             close(&format!("{name} of {settings:?}"), slope, dot(&gradients[i], &d), 1e-6);
+        }
+    }
+}
+
+/// Adam makes the same of a gradient that it takes as it is made as of one that was stored.
+#[test]
+fn a_step_that_stores_no_gradient_comes_to_the_same_weights() {
+    let settings =
+        ModelSettings { size: [18, 21], filters: vec![3, 6], dense: vec![7, 5], dropout: 0.4, ..ModelSettings::default() };
+    for classes in [2, 3] {
+        let [mut stored, mut at_once] =
+            [Mode::TrainInParts(5), Mode::Train].map(|mode| Network::playing(&settings, classes, mode));
+        let values: Vec<Vec<f32>> = stored.params.iter().zip(0..).map(|(p, i)| p.initial(1, i)).collect();
+        assert_eq!(stored.loss(&values), at_once.loss(&values));
+        for p in stored.params.clone() {
+            let kernel_of_dense = p.shape.len() == 2;
+            assert_eq!(at_once.player.program().find(&p.name.replace("/kernel", "/dkernel")).is_none(), kernel_of_dense);
+            for what in ["", "/m", "/v"] {
+                let name = format!("{}{what}", p.name);
+                let [want, got] = [&mut stored, &mut at_once].map(|n| n.player.floats(&name).expect("a parameter").to_vec());
+                let off = got.iter().zip(&want).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+                let largest = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+                assert!(largest > 0.0 && off <= 1e-13 * largest, "{name}: {off:e} of {largest:e}");
+            }
         }
     }
 }

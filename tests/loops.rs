@@ -69,7 +69,7 @@ fn ending_with(text: &str, entry: &str, line: &str) -> String {
 
 /// The kernel that counts its loop passes besides doing its work.
 fn instrumented(kernel: &Kernel) -> &'static Kernel {
-    let binding = kernel.first_binding() as usize + kernel.bindings.len();
+    let binding = kernel::FIRST_BINDING as usize + kernel.bindings.len();
     let counter = format!(
         "
         @group(0) @binding({binding}) var<storage, read_write> busiest: array<atomic<u32>>;

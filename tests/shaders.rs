@@ -136,15 +136,15 @@ fn bindings_are_the_registrys() {
         let dims = take(0, "dims");
         assert_eq!((dims.space, &*type_name(dims)), (AddressSpace::Uniform, "Dims"), "{}", k.key);
         if k.step {
-            let step = take(1, "step");
+            let step = take(kernel::STEP_BINDING, "step");
             assert_eq!((step.space, &*type_name(step)), (AddressSpace::Uniform, "Step"), "{}", k.key);
         }
         // A kernel of a single workgroup has no slices.
         if k.shared.contains(&kernel::SLICE_WGSL) {
-            let slice = take(15, "slice");
+            let slice = take(kernel::SLICE_BINDING, "slice");
             assert_eq!((slice.space, &*type_name(slice)), (AddressSpace::Uniform, "Slice"), "{}", k.key);
         }
-        for (binding, b) in (k.first_binding()..).zip(k.bindings) {
+        for (binding, b) in (kernel::FIRST_BINDING..).zip(k.bindings) {
             let global = take(binding, b.name);
             let AddressSpace::Storage { access } = global.space else { panic!("{}: {} is no storage", k.key, b.name) };
             let expected = match b.access {

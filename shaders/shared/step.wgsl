@@ -9,3 +9,5 @@ struct Step {
     one_minus_beta2: f32,
     epsilon: f32,
 }
+
+@group(0) @binding(14) var<uniform> step: Step;

@@ -88,10 +88,10 @@ pub struct Explain {
 /// What a plan is for.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode {
-    /// Forward, backward, Adam.
+    /// Forward, backward, Adam; the gradients of the dense layers' weights are nowhere stored.
     Train,
     /// The same for a batch that is played in parts of at most so many pictures, whose gradients are added up before Adam: the
-    /// mathematics of the whole batch in the memory of a part.
+    /// mathematics of the whole batch in the memory of a part. A part may be the whole batch: then every gradient can be read.
     TrainInParts(usize),
     /// Forward; losses, hits, logits and probabilities.
     Evaluate,
@@ -185,6 +185,13 @@ impl Lowering<'_> {
             let tensors = [&*self.gradient_of(layer, kind), &format!("{layer}/d{kind}")];
             self.program.dispatch(layer, "accumulate.add", dims, &tensors);
         }
+    }
+
+    /// Whether the parameter's gradient is nowhere stored, because Adam takes it as it is made: a dense layer's weights', if no other
+    /// part of the batch adds to it.
+    fn updates_at_once(&self, layer: &str, kind: &str) -> bool {
+        let dense = |l: &Layer| l.name == layer && matches!(l.op, LayerOp::Dense { .. });
+        matches!(self.mode, Mode::Train) && kind == "kernel" && self.model.layers.iter().any(dense)
     }
 
     fn fused(&self) -> bool {
@@ -368,10 +375,14 @@ impl Lowering<'_> {
                     let dims = FlatDims { len: d.batch * d.out_n }.words();
                     self.program.dispatch(name, "relu.backward", dims, &[&dy, &y, &dz]);
                 }
-                if self.training() {
+                // It reads the weights that an update changes.
+                self.program.dispatch(name, "dense.backward_input", d.words(), &[at_z, &kernel, &dx]);
+                if self.updates_at_once(name, "kernel") {
+                    let [m, v] = ["m", "v"].map(|t| format!("{kernel}/{t}"));
+                    self.program.dispatch(name, "dense.update_weight", d.words(), &[&x, at_z, &kernel, &m, &v, &dbias]);
+                } else if self.training() {
                     self.program.dispatch(name, "dense.backward_weight", d.words(), &[&x, at_z, &dkernel, &dbias]);
                 }
-                self.program.dispatch(name, "dense.backward_input", d.words(), &[at_z, &kernel, &dx]);
             }
             LayerOp::MaxPool2x2 if self.needs_full_gradient() => {
                 let dims = self.pool_dims(layer).words();
@@ -406,6 +417,9 @@ impl Lowering<'_> {
     fn adam(&mut self) {
         for p in self.model.params() {
             let (layer, kind) = p.name.split_once('/').unwrap_or((&p.name, ""));
+            if self.updates_at_once(layer, kind) {
+                continue;
+            }
             let dims = FlatDims { len: p.padded_len() as u32 }.words();
             let [m, v] = ["m", "v"].map(|t| format!("{}/{t}", p.name));
             self.program.dispatch(layer, "adam.update", dims, &[&format!("{layer}/d{kind}"), &p.name, &m, &v]);

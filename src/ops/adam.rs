@@ -4,7 +4,9 @@
 //! `w -= m alpha / (sqrt(v) + epsilon)`: epsilon stands outside the bias correction, so tiny gradients move less than in PyTorch.
 
 use super::relu::{FlatDims, cases, len};
-use crate::kernel::{AdamScalars, Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, STEP_WGSL, Values, grid, no_loops};
+use crate::kernel::{
+    ADAM_WGSL, AdamScalars, Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, STEP_WGSL, Values, grid, no_loops,
+};
 use crate::rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -54,7 +56,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "m += (g - m)(1 - beta1); v += (g g - v)(1 - beta2); weight -= m alpha / (sqrt(v) + epsilon)",
     file: "adam.wgsl",
     source: include_str!("../../shaders/adam.wgsl"),
-    shared: &[SLICE_WGSL, STEP_WGSL],
+    shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL],
     entry: "update",
     dims: FlatDims::FIELDS,
     step: true,
@@ -86,34 +88,55 @@ pub const KERNELS: &[Kernel] = &[Kernel {
 
 fn update<T: Real>(call: &mut Call<T>) {
     let n = len(call.dims);
-    let adam = &call.step.adam;
-    let (alpha, epsilon) = (T::alpha(adam), T::of(adam.epsilon));
-    let (c1, c2) = (T::of(adam.one_minus_beta1), T::of(adam.one_minus_beta2));
+    let adam = Update::<T>::new(&call.step.adam);
     let grad = call.reads[0].f();
     let [weight, m, v] = call.writes else { panic!("adam.update writes three buffers") };
     let state = weight.f_mut()[..n].par_iter_mut().zip(&mut m.f_mut()[..n]).zip(&mut v.f_mut()[..n]);
-    state.zip(&grad[..n]).with_min_len(16_384).for_each(|(((w, m), v), &g)| {
-        *m += (g - *m) * c1;
-        *v += (g * g - *v) * c2;
-        *w -= (*m * alpha) / (v.sqrt() + epsilon);
-    });
+    state.zip(&grad[..n]).with_min_len(16_384).for_each(|(((w, m), v), &g)| adam.apply(g, w, m, v));
 }
 
-/// Rounding analysis of the three lines, u = 2^-24; WGSL allows 2.5 ulp for the quotient and about as much for the root.
+/// The update of one weight.
+#[derive(Clone, Copy)]
+pub(super) struct Update<T> {
+    alpha: T,
+    epsilon: T,
+    one_minus_beta1: T,
+    one_minus_beta2: T,
+}
+
+impl<T: Real> Update<T> {
+    pub(super) fn new(adam: &AdamScalars) -> Self {
+        let [epsilon, one_minus_beta1, one_minus_beta2] = [adam.epsilon, adam.one_minus_beta1, adam.one_minus_beta2].map(T::of);
+        Self { alpha: T::alpha(adam), epsilon, one_minus_beta1, one_minus_beta2 }
+    }
+
+    #[inline(always)]
+    pub(super) fn apply(&self, g: T, w: &mut T, m: &mut T, v: &mut T) {
+        *m += (g - *m) * self.one_minus_beta1;
+        *v += (g * g - *v) * self.one_minus_beta2;
+        *w -= (*m * self.alpha) / (v.sqrt() + self.epsilon);
+    }
+}
+
 fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
     let n = len(call.dims);
+    let [weight, m, v] = [0, 1, 2].map(|i| &call.writes[i].f()[..n]);
+    bounds(&call.step.adam, &call.reads[0].f()[..n], &vec![0.0; n], [weight, m, v]).into()
+}
+
+/// Bounds of the updated weight, m and v, given each gradient and how far it may be off. Rounding analysis of the three lines,
+/// u = 2^-24; WGSL allows 2.5 ulp for the quotient and about as much for the root.
+pub(super) fn bounds(a: &AdamScalars, grad: &[f64], grad_error: &[f64], [weight, m, v]: [&[f64]; 3]) -> [Vec<f64>; 3] {
     let u = 2f64.powi(-24);
-    let a = &call.step.adam;
-    let grad = call.reads[0].f();
-    let (weight, m, v) = (call.writes[0].f(), call.writes[1].f(), call.writes[2].f());
-    let mut bounds = vec![Vec::new(); 3];
-    for i in 0..n {
-        let g = grad[i];
+    let mut bounds = [const { Vec::new() }; 3];
+    for i in 0..grad.len() {
+        let (g, g_error) = (grad[i], grad_error[i]);
         let dm = (g - m[i]) * a.one_minus_beta1;
         let dv = (g * g - v[i]) * a.one_minus_beta2;
         let (m_new, v_new) = (m[i] + dm, v[i] + dv);
-        let m_error = u * (3.0 * dm.abs() + m_new.abs());
-        let v_error = u * (3.0 * dv.abs() + g * g * a.one_minus_beta2 + v_new);
+        let m_error = u * (3.0 * dm.abs() + m_new.abs()) + g_error * a.one_minus_beta1;
+        let v_error =
+            u * (3.0 * dv.abs() + g * g * a.one_minus_beta2 + v_new) + (2.0 * g.abs() + g_error) * g_error * a.one_minus_beta2;
         let root = v_new.sqrt() + a.epsilon;
         let delta = m_new * a.alpha / root;
         let root_error = v_error / (2.0 * v_new.sqrt()).max(f64::MIN_POSITIVE) + 8.0 * u * root;

@@ -2,9 +2,14 @@
 //!
 //! The forward pass is split over the inputs (dense_1 has 12,544 of them and only 64 x 128 outputs) and summed in fixed order.
 
+use super::adam::{self, Update};
 use super::gemm::{Mat, matmul};
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, grid, passes, random_input};
+use crate::kernel::{
+    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, STEP_WGSL, Values, grid, passes,
+    random_input,
+};
+use crate::rng;
 use rayon::prelude::*;
 
 crate::dims! {
@@ -50,6 +55,8 @@ impl DenseDims {
 }
 
 const SOURCE: &str = include_str!("../../shaders/dense.wgsl");
+/// What the file refers to.
+pub(super) const SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL];
 
 fn x_len(d: &[u32]) -> usize {
     let [b, i, _] = DenseDims::of(d).sizes();
@@ -90,6 +97,8 @@ pub(super) const FORWARD: &Kernel = &KERNELS[0];
 pub(super) const BACKWARD_INPUT: &Kernel = &KERNELS[2];
 /// The kernel of the weights' gradient.
 pub(super) const BACKWARD_WEIGHT: &Kernel = &KERNELS[3];
+/// The kernel of the weights' gradient that ends in their update.
+pub(super) const UPDATE_WEIGHT: &Kernel = &KERNELS[4];
 
 /// The op's kernels.
 pub const KERNELS: &[Kernel] = &[
@@ -99,7 +108,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "partial[s,b,j] = sum over the inputs i of split s of x[b,i] * weight[i,j]",
         file: "dense.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: SHARED,
         entry: "forward",
         dims: DenseDims::FIELDS,
         step: false,
@@ -121,7 +130,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[b,j] = relu?(bias[j] + sum_s partial[s,b,j])",
         file: "dense.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: SHARED,
         entry: "reduce",
         dims: DenseDims::FIELDS,
         step: false,
@@ -140,7 +149,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "dx[b,i] = sum_j dy[b,j] * weight[i,j]",
         file: "dense.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: SHARED,
         entry: "backward_input",
         dims: DenseDims::FIELDS,
         step: false,
@@ -162,7 +171,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "dweight[i,j] = sum_b x[b,i] * dy[b,j]; dbias[j] = sum_b dy[b,j]",
         file: "dense.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: SHARED,
         entry: "backward_weight",
         dims: DenseDims::FIELDS,
         step: false,
@@ -182,6 +191,45 @@ pub const KERNELS: &[Kernel] = &[
         bound: Bound::Twin(|d| f64::from(DenseDims::of(d).batch) + 1.0),
         cases,
         input: random_input,
+    },
+    // The gradient of dense_1 is 98 % of all gradients of the notebook's network: written and read again it would cost as much time as
+    // making it does.
+    Kernel {
+        key: "dense.update_weight",
+        variant: None,
+        formula: "g[i,j] = sum_b x[b,i] * dy[b,j]: Adam's update of w, m, v (see adam.update); db[j] = sum_b dy[b,j]",
+        file: "dense.wgsl",
+        source: SOURCE,
+        shared: SHARED,
+        entry: "update_weight",
+        dims: DenseDims::FIELDS,
+        step: true,
+        bindings: &[
+            Binding::read("x", x_len),
+            Binding::read("grad", y_len),
+            Binding::write("w", weight_len).updated(),
+            Binding::write("m", weight_len).updated(),
+            Binding::write("v", weight_len).updated(),
+            Binding::write("db", bias_len),
+        ],
+        grid: |d| {
+            let d = DenseDims::of(d);
+            grid(product(&[d.in_n / 4, (d.out_n / 4).div_ceil(2)]))
+        },
+        loops: |d| passes(&[DenseDims::of(d).batch as usize]),
+        cost: |d| {
+            let products = DenseDims::of(d).cost().flops;
+            let n = weight_len(d) as f64;
+            Cost { flops: products + 12.0 * n, bytes: 4.0 * (x_len(d) + y_len(d)) as f64 + 24.0 * n }
+        },
+        twin: crate::twin!(update_weight),
+        bound: Bound::Own(update_bound),
+        cases,
+        input: |d, name, seed| {
+            // A mean of squares.
+            let square = |i| rng::unit(rng::hash3(seed, 15, i)).powi(2);
+            (name == "v").then(|| Values::F((0..weight_len(d) as u32).map(square).collect()))
+        },
     },
 ];
 
@@ -242,9 +290,51 @@ fn backward_weight<T: Real>(call: &mut Call<T>) {
         let columns = Mat { data: &x[n * CHUNK..], rows: count, cols: b, row_stride: 1, col_stride: i };
         matmul(dweight, false, columns, Mat::new(dy, b, o));
     });
-    let dbias = &mut dbias.f_mut()[..o];
-    dbias.fill(T::zero());
-    for dy in dy[..b * o].chunks_exact(o) {
-        dbias.iter_mut().zip(dy).for_each(|(sum, &v)| *sum += v);
+    sum_rows(&mut dbias.f_mut()[..o], &dy[..b * o]);
+}
+
+/// sums[j] = sum of the rows' element j.
+fn sum_rows<T: Real>(sums: &mut [T], rows: &[T]) {
+    sums.fill(T::zero());
+    for row in rows.chunks_exact(sums.len()) {
+        sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += v);
     }
+}
+
+fn update_weight<T: Real>(call: &mut Call<T>) {
+    let d: DenseDims = call.dims();
+    let [b, i, o] = d.sizes();
+    let (x, dy) = (call.read(0), call.read(1));
+    let adam = Update::<T>::new(&call.step.adam);
+    let [w, m, v, db] = call.writes else { panic!("update_weight writes four buffers") };
+    let [w, m, v] = [w, m, v].map(|t| t.f_mut()[..i * o].par_chunks_mut(CHUNK * o));
+    // A task's gradient never leaves its core's cache.
+    w.zip(m).zip(v).enumerate().for_each_init(
+        || vec![T::zero(); CHUNK * o],
+        |grad, (n, ((w, m), v))| {
+            let grad = &mut grad[..w.len()];
+            let columns = Mat { data: &x[n * CHUNK..], rows: grad.len() / o, cols: b, row_stride: 1, col_stride: i };
+            matmul(grad, false, columns, Mat::new(dy, b, o));
+            grad.iter().zip(w).zip(m).zip(v).for_each(|(((&g, w), m), v)| adam.apply(g, w, m, v));
+        },
+    );
+    sum_rows(&mut db.f_mut()[..o], &dy[..b * o]);
+}
+
+/// Adam's bound with what the sums over the batch may be off.
+fn update_bound(call: &Call<f64>) -> Vec<Vec<f64>> {
+    let d: DenseDims = call.dims();
+    let [b, i, o] = d.sizes();
+    let (x, dy) = (call.read(0), call.read(1));
+    let scale = (f64::from(d.batch) + 1.0) * 2f64.powi(-24);
+    let sum = |map: fn(f64) -> f64| -> Vec<f64> {
+        let product = |at: usize| (0..b).map(|n| map(x[n * i + at / o]) * map(dy[n * o + at % o])).sum();
+        (0..i * o).into_par_iter().map(product).collect()
+    };
+    let (grad, mut error) = (sum(|v| v), sum(f64::abs));
+    error.iter_mut().for_each(|e| *e *= scale);
+    let [w, m, v] = [0, 1, 2].map(|n| &call.writes[n].f()[..i * o]);
+    let bias = (0..o).map(|j| scale * (0..b).map(|n| dy[n * o + j].abs()).sum::<f64>()).collect();
+    let [w, m, v] = adam::bounds(&call.step.adam, &grad, &error, [w, m, v]);
+    vec![w, m, v, bias]
 }

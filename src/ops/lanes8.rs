@@ -249,4 +249,26 @@ pub const KERNELS: &[Kernel] = &[
             },
         )
     },
+    Kernel {
+        shared: dense::SHARED,
+        grid: |d| {
+            let d = DenseDims::of(d);
+            [d.out_n / (8 * LANES), DENSE_GROUPS.min(d.in_n / 8), 1]
+        },
+        loops: |d| passes(&[(DenseDims::of(d).in_n / 8).div_ceil(DENSE_GROUPS) as usize]),
+        cases: dense_cases,
+        ..another(
+            dense::UPDATE_WEIGHT,
+            "dense.update_weight/lanes8",
+            "lanes8/dense_update_weight.wgsl.jinja",
+            include_str!("../../shaders/lanes8/dense_update_weight.wgsl.jinja"),
+            Variant {
+                of: "dense.update_weight",
+                needs: Needs::EightLanes,
+                software: true,
+                fits: dense_fits,
+                constants: dense_constants,
+            },
+        )
+    },
 ];

@@ -265,6 +265,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
+        shared: dense::SHARED,
         grid: |d| {
             let d = DenseDims::of(d);
             [d.out_n.div_ceil(SIDE), d.batch.div_ceil(SIDE), d.splits]
@@ -274,6 +275,7 @@ pub const KERNELS: &[Kernel] = &[
         ..another(dense::FORWARD, "dense.forward/tile", DENSE_FILE, DENSE_SOURCE, dense_variant("dense.forward"))
     },
     Kernel {
+        shared: dense::SHARED,
         grid: |d| {
             let d = DenseDims::of(d);
             [d.in_n.div_ceil(SIDE), d.batch.div_ceil(SIDE), 1]
@@ -289,6 +291,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
+        shared: dense::SHARED,
         grid: |d| {
             let d = DenseDims::of(d);
             [d.in_n.div_ceil(SIDE), d.out_n.div_ceil(SIDE), 1]
@@ -301,6 +304,22 @@ pub const KERNELS: &[Kernel] = &[
             DENSE_FILE,
             DENSE_SOURCE,
             dense_variant("dense.backward_weight"),
+        )
+    },
+    Kernel {
+        shared: dense::SHARED,
+        grid: |d| {
+            let d = DenseDims::of(d);
+            [d.in_n.div_ceil(SIDE), d.out_n.div_ceil(SIDE), 1]
+        },
+        loops: |d| dense_loops(DenseDims::of(d).batch, [16 * DEPTH, 0], 2),
+        cases: dense_cases,
+        ..another(
+            dense::UPDATE_WEIGHT,
+            "dense.update_weight/tile",
+            DENSE_FILE,
+            DENSE_SOURCE,
+            dense_variant("dense.update_weight"),
         )
     },
 ];

@@ -5,7 +5,7 @@ use super::pace::{LONGEST, Pace, Slice};
 use super::pipelines::Pipelines;
 use super::{AdapterFacts, Cache, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
 use crate::fault;
-use crate::kernel::{Access, Kernel, MAX_ITERATIONS, Needs, Step, StepUniform};
+use crate::kernel::{Access, FIRST_BINDING, Kernel, MAX_ITERATIONS, Needs, SLICE_BINDING, STEP_BINDING, Step, StepUniform};
 use crate::plan::{Dispatch, PlanId, Program};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::HashMap;
@@ -199,8 +199,6 @@ const MAX_STEPS: usize = 64;
 const UPLOAD: usize = 16 << 20;
 /// Where a dispatch's [`Slice`] lies in its uniform buffer, after its dims: WebGPU's largest offset alignment.
 const SLICE_OFFSET: u64 = 256;
-/// Binding of `shaders/shared/slice.wgsl`: past every kernel's buffers.
-const SLICE_BINDING: u32 = 15;
 
 pub(super) struct Prepared {
     label: String,
@@ -384,7 +382,7 @@ impl GpuPlayer {
                         ];
                         if d.kernel.step {
                             entries.push(wgpu::BindGroupEntry {
-                                binding: 1,
+                                binding: STEP_BINDING,
                                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                                     buffer: &self.steps,
                                     offset: 0,
@@ -392,7 +390,7 @@ impl GpuPlayer {
                                 }),
                             });
                         }
-                        for (binding, id) in (d.kernel.first_binding()..).zip(&d.buffers) {
+                        for (binding, id) in (FIRST_BINDING..).zip(&d.buffers) {
                             entries.push(wgpu::BindGroupEntry { binding, resource: self.buffers[id.0].as_entire_binding() });
                         }
                         let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -630,9 +628,9 @@ fn compile(
     };
     let mut entries = [0, SLICE_BINDING].map(|i| entry(i, wgpu::BufferBindingType::Uniform, false)).to_vec();
     if kernel.step {
-        entries.push(entry(1, wgpu::BufferBindingType::Uniform, true));
+        entries.push(entry(STEP_BINDING, wgpu::BufferBindingType::Uniform, true));
     }
-    for (i, binding) in (kernel.first_binding()..).zip(kernel.bindings) {
+    for (i, binding) in (FIRST_BINDING..).zip(kernel.bindings) {
         let ty = wgpu::BufferBindingType::Storage { read_only: binding.access == Access::Read };
         entries.push(entry(i, ty, false));
     }
