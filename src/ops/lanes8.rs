@@ -53,14 +53,21 @@ fn weight_block(d: &Conv2dDims) -> [u32; 2] {
     [if d.out_c.is_multiple_of(4 * LANES) { 4 } else { 2 }, if d.in_c.is_multiple_of(16) { 16 } else { 4 }]
 }
 
+/// Windows of a pass of the weight gradient's loop: as many as the first level of the instruction cache holds.
+fn weight_windows(ci_b: u32) -> u32 {
+    if ci_b == 4 { 2 } else { 1 }
+}
+
 fn weight_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
     small(d) && valid(d) && d.out_c % (2 * LANES) == 0 && d.splits <= MAX_GROUPS
 }
 
 fn weight_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
-    let [lane_c, ci_b] = weight_block(Conv2dDims::of(d));
-    vec![("LANE_C", lane_c), ("CI_B", ci_b)]
+    let d = Conv2dDims::of(d);
+    let [lane_c, ci_b] = weight_block(d);
+    let windows = weight_windows(ci_b);
+    vec![("LANE_C", lane_c), ("CI_B", ci_b), ("WINDOWS", windows), ("SPREAD", u32::from(d.out_c == 16 && windows == 2))]
 }
 
 /// Shapes beside the layers' own: odd sizes, padding, more than one block of channels, more rows than partial sums.
@@ -72,6 +79,7 @@ fn shapes() -> Vec<Conv2dDims> {
         Conv2dDims::new(2, [7, 9, 16], 32, [3, 3], false, true),
         Conv2dDims::new(1, [7, 6, 32], 64, [3, 3], false, true),
         Conv2dDims::new(46, [8, 5, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(2, [6, 9, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [63, 63, 16], 32, [3, 3], false, true),
         Conv2dDims::new(2, [30, 30, 32], 64, [3, 3], false, true),
@@ -84,7 +92,7 @@ fn shapes() -> Vec<Conv2dDims> {
 const DENSE_GROUPS: u32 = 64;
 
 /// Pictures whose sums a lane of the dense products keeps.
-const PICTURES: u32 = 8;
+const PICTURES: u32 = 16;
 
 /// Whole vectors of eight floats everywhere.
 fn products_fit(d: &[u32]) -> bool {
@@ -172,7 +180,8 @@ pub const KERNELS: &[Kernel] = &[
         },
         loops: |d| {
             let d = Conv2dDims::of(d);
-            passes(&[d.rows_per_split as usize, d.out_w as usize / 2])
+            let [_, ci_b] = weight_block(d);
+            passes(&[d.rows_per_split as usize, (d.out_w / 2).div_ceil(weight_windows(ci_b)) as usize])
         },
         cases: || cases(weight_fits),
         ..another(
