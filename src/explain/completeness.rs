@@ -119,9 +119,13 @@ mod tests {
         assert_eq!(dot(&[1.0, -2.0, 3.0], &[4.0, 5.0, -6.0]), (-24.0, 32.0));
     }
 
+    /// What element `k` of parameter `i` differs by from its initial value, the biases' too.
+    fn noise(i: u32, k: u32) -> f32 {
+        0.5 * (rng::unit(rng::hash3(9, i, k)) - 0.5)
+    }
+
     /// Five pictures in batches of two, biases everywhere and three classes, so that no size equals another.
     fn explained(pictures: &[usize], check: bool) -> Vec<Explanation> {
-        let noise = |i: u32, k: u32| 0.5 * (rng::unit(rng::hash3(9, i, k)) - 0.5);
         explained_with(3, Target::Predicted, pictures, check, |i, k, initial| initial + noise(i, k))
     }
 
@@ -180,6 +184,24 @@ mod tests {
             assert!((first.biases - second.biases).abs() > 1e-4, "{checks:?}");
         }
         assert!(all.windows(2).all(|w| w[0].check != w[1].check), "the pictures do not differ");
+    }
+
+    #[test]
+    fn every_picture_of_a_batch_is_scored_by_its_own_verdict() {
+        let scores = |bias: f64, target: Target| -> Vec<f64> {
+            let value = |i, k, initial| if i == 9 { bias as f32 } else { initial + noise(i, k) };
+            let all = explained_with(2, target, &[3, 0], true, value);
+            let first = all.iter().map(|e| &e.check.as_ref().unwrap()[0]);
+            first.clone().for_each(|c| assert!(c.error() < 1e-6, "{c:?}"));
+            first.map(|c| c.score).collect()
+        };
+        let logits = scores(0.0, Target::Logit);
+        // With the output's bias between the two logits, the verdicts are different classes, each with half the distance.
+        let half = (logits[0] - logits[1]).abs() / 2.0;
+        assert!(half > 1e-3, "the pictures do not differ: {logits:?}");
+        for score in scores(-(logits[0] + logits[1]) / 2.0, Target::Predicted) {
+            assert!((score - half).abs() < 1e-6, "{score} is not half of the distance between {logits:?}");
+        }
     }
 
     #[test]

@@ -563,6 +563,17 @@ mod tests {
         y.f().iter().map(|v| v.f64()).collect()
     }
 
+    #[test]
+    fn partial_sums_cover_every_row_and_none_is_empty() {
+        for (batch, height) in [(1, 4), (45, 8), (3, 11), (16, 128), (4096, 30)] {
+            let d = Conv2dDims::new(batch, [height, 6, 4], 8, [3, 3], false, true);
+            for (d, rows) in [(d, d.batch * d.out_h), (d.pooled(), d.batch * (d.out_h / 2))] {
+                let before_the_last = (d.splits - 1) * d.rows_per_split;
+                assert!(before_the_last < rows && rows <= before_the_last + d.rows_per_split, "{rows} rows: {d:?}");
+            }
+        }
+    }
+
     /// Every instruction set, with shapes whose rows and columns are odd and even.
     #[test]
     fn the_fast_twins_are_exact_on_integers() {

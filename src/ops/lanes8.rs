@@ -281,3 +281,60 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::takes;
+
+    fn conv(in_c: usize, out_c: usize) -> Conv2dDims {
+        Conv2dDims::new(2, [9, 6, in_c], out_c, [3, 3], false, true).pooled()
+    }
+
+    /// One size past each limit of all three convolutions.
+    fn large(d: Conv2dDims) -> [Conv2dDims; 4] {
+        let batch = MAX_GROUPS + 1;
+        [Conv2dDims { k_h: 5, ..d }, Conv2dDims { k_w: 5, ..d }, Conv2dDims { batch, ..d }, Conv2dDims { out_c: 64 * 32, ..d }]
+    }
+
+    /// The ways in which pixels can lie in padding.
+    fn padded(d: Conv2dDims) -> [Conv2dDims; 5] {
+        let top = Conv2dDims { pad_top: 1, ..d };
+        let left = Conv2dDims { pad_left: 1, ..d };
+        let both = Conv2dDims { pad_top: 1, ..left };
+        [top, left, both, Conv2dDims { out_h: d.in_h, ..d }, Conv2dDims { out_w: d.in_w, ..d }]
+    }
+
+    #[test]
+    fn convolutions_are_taken_up_to_the_limits_that_their_texts_have() {
+        let key = "conv2d_relu_maxpool2x2.forward/winograd_lanes8";
+        let same = Conv2dDims::new(2, [9, 6, 4], 16, [3, 3], true, true).pooled();
+        takes(key, &[conv(4, 16), conv(32, 128), same, Conv2dDims { batch: MAX_GROUPS, ..conv(4, 16) }], &large(conv(4, 16)));
+        takes(key, &[], &[conv(4, 24), conv(36, 16), conv(32, 144)]);
+
+        let key = "conv2d_relu_maxpool2x2.backward_input/winograd_lanes8";
+        takes(key, &[conv(16, 32), conv(64, 64), Conv2dDims { batch: MAX_GROUPS, ..conv(16, 32) }], &large(conv(16, 32)));
+        takes(key, &[], &padded(conv(16, 32)));
+        takes(key, &[], &[conv(24, 32), conv(16, 16), conv(16, 128), conv(80, 64)]);
+
+        let key = "conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8";
+        let splits = |splits| Conv2dDims { splits, ..conv(4, 16) };
+        takes(key, &[conv(4, 16), conv(64, 64), splits(MAX_GROUPS)], &large(conv(4, 16)));
+        takes(key, &[], &padded(conv(4, 16)));
+        takes(key, &[], &[conv(4, 24), conv(80, 64), splits(MAX_GROUPS + 1)]);
+    }
+
+    #[test]
+    fn dense_layers_are_taken_in_whole_vectors() {
+        let dense = |batch, in_n, out_n| DenseDims::new(batch, in_n, out_n, true);
+        let split = dense(2, 24, 64);
+        let at = |splits, batch| DenseDims { splits, batch, ..split };
+        takes("dense.forward/lanes8", &[split, dense(100, 16, 192), at(MAX_GROUPS, MAX_GROUPS)], &[]);
+        let left = [dense(2, 20, 64), DenseDims { per_split: 12, ..split }, dense(2, 24, 32), dense(2, 24, 96), dense(2, 20, 96)];
+        takes("dense.forward/lanes8", &[], &left);
+        takes("dense.forward/lanes8", &[], &[at(MAX_GROUPS + 1, 2), at(1, MAX_GROUPS + 1)]);
+        for key in ["dense.backward_input/lanes8", "dense.backward_weight/lanes8"] {
+            takes(key, &[dense(2, 24, 64), dense(64, 8, 128)], &[dense(65, 24, 64), dense(2, 20, 64), dense(2, 24, 192)]);
+        }
+    }
+}

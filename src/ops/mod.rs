@@ -41,3 +41,11 @@ pub fn padded(n: usize) -> usize {
 fn product(sizes: &[u32]) -> usize {
     sizes.iter().map(|&n| n as usize).product()
 }
+
+/// Asserts that a variant takes these sizes and none of those.
+#[cfg(test)]
+fn takes<D: crate::kernel::Dims + std::fmt::Debug>(key: &str, taken: &[D], left: &[D]) {
+    let fits = |d: &D| crate::kernel::by_key(key).variant.is_some_and(|v| (v.fits)(&d.words()));
+    taken.iter().for_each(|d| assert!(fits(d), "{key} leaves {d:?}"));
+    left.iter().for_each(|d| assert!(!fits(d), "{key} takes {d:?}"));
+}

@@ -323,3 +323,45 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::takes;
+
+    #[test]
+    fn convolutions_are_taken_where_their_channels_are_whole_blocks() {
+        let conv = |in_c, out_c| Conv2dDims::new(2, [9, 6, in_c], out_c, [3, 3], true, true).pooled();
+        let d = conv(8, 8);
+        // One size past each limit of all three.
+        let left = [
+            Conv2dDims { k_h: 5, ..d },
+            Conv2dDims { k_w: 5, ..d },
+            Conv2dDims { batch: MAX_GROUPS + 1, ..d },
+            Conv2dDims { out_h: 1, ..d },
+            conv(12, 12),
+        ];
+        let [forward, input, weight] =
+            ["forward", "backward_input", "backward_weight"].map(|entry| format!("conv2d_relu_maxpool2x2.{entry}/tile"));
+        for key in [&forward, &input, &weight] {
+            takes(key, &[d, conv(40, 24), Conv2dDims { batch: MAX_GROUPS, ..d }], &left);
+        }
+        takes(&forward, &[conv(4, 8)], &[conv(8, 4)]);
+        takes(&input, &[conv(8, 4)], &[conv(4, 8)]);
+        takes(&weight, &[conv(4, 8)], &[conv(8, 4)]);
+        let splits = |splits| Conv2dDims { splits, ..d };
+        takes(&weight, &[splits(MAX_GROUPS)], &[splits(MAX_GROUPS + 1)]);
+    }
+
+    #[test]
+    fn dense_layers_are_taken_from_half_a_block_on() {
+        let dense = |batch, in_n, out_n| DenseDims::new(batch, in_n, out_n, true);
+        let d = dense(1, 32, 32);
+        let splits = |splits| DenseDims { splits, ..d };
+        let batch = |batch| DenseDims { batch, ..d };
+        for key in ["dense.forward/tile", "dense.backward_input/tile", "dense.backward_weight/tile"] {
+            takes(key, &[d, splits(MAX_GROUPS), batch(64 * MAX_GROUPS)], &[dense(1, 28, 32), dense(1, 32, 28)]);
+            takes(key, &[], &[splits(MAX_GROUPS + 1), batch(64 * MAX_GROUPS + 1)]);
+        }
+    }
+}
