@@ -130,7 +130,7 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_input/tile", "dx[at + 1u] = beside", "dx[at + 1u] = value"),
     ("conv2d_relu_maxpool2x2.backward_input/tile", "group.x % tiles_x * {{ 4 * COLUMNS }}u", "group.x % tiles_x * {{ 2 * COLUMNS }}u"),
     ("conv2d_relu_maxpool2x2.backward_weight/tile", "x1 = x2;", "x1 = x0;"),
-    ("conv2d_relu_maxpool2x2.backward_weight/tile", "(r + ky) *", "(r + 2u - ky) *"),
+    ("conv2d_relu_maxpool2x2.backward_weight/tile", "(own_row + ky) *", "(own_row + 2u - ky) *"),
     ("conv2d_relu_maxpool2x2.backward_weight/tile", "let g = select(vec4<f32>(), pooled_dy[at], inside)", "let g = pooled_dy[at]"),
     ("conv2d_relu_maxpool2x2.backward_weight/tile", "{{ width * co4 }}u] = select(vec4<f32>(), g, place == vec4<u32>(2u))", "{{ width * co4 }}u] = select(vec4<f32>(), g, place == vec4<u32>(1u))"),
     ("conv2d_relu_maxpool2x2.backward_weight/tile", "bias_a += ga", "bias_a += gb"),

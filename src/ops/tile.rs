@@ -90,8 +90,8 @@ impl WeightTiling {
     fn new(d: &Conv2dDims) -> Self {
         let channels = [if d.in_c.is_multiple_of(16) { 16 } else { 4 }, channel_block(d.out_c).unwrap_or(8)];
         let owners = 3 * channels[0] / 4 * channels[1] / 8;
-        let lanes = (192 / owners).max(1);
-        let lanes = (1 << lanes.ilog2()).min(32);
+        // At most 96 owners, so two lanes or more.
+        let lanes = (1 << (192 / owners).ilog2()).min(32);
         let most = if lanes == 32 { 16 } else { 8 };
         let pool_w = (d.out_w / 2).max(1);
         // Two rows of 2 * windows columns are divided among the lanes.
@@ -111,13 +111,12 @@ impl WeightTiling {
     fn loops(&self, d: &Conv2dDims) -> usize {
         let threads = self.owners() * self.lanes;
         let fill = |elements: u32| passes(&[elements.div_ceil(threads) as usize]);
-        let [rows, run] = if self.lanes == 1 { [2, 2 * self.windows] } else { [1, 4 * self.windows / self.lanes] };
         let chunk = fill((2 * self.windows + 2) * self.channels[0])
             + fill(self.windows * self.channels[1] / 4)
-            + passes(&[rows as usize, run as usize]);
+            + passes(&[(4 * self.windows / self.lanes) as usize]);
         let chunks = (d.out_w / 2).div_ceil(self.windows) as usize;
         let row = 1 + chunks * (1 + chunk);
-        let sums = if self.lanes == 1 { 0 } else { 26 * passes(&[self.lanes as usize - 1]) };
+        let sums = 26 * passes(&[self.lanes as usize - 1]);
         1 + d.rows_per_split as usize * (1 + row) + sums
     }
 }
