@@ -8,8 +8,8 @@
 //! * **bounded**: random floats of [-1, 1); `|got - twin| <= bound` in every element with the bound of [`Kernel::bound`], made
 //!   from the inputs and the number of roundings, not picked by hand.
 //!
-//! Small cases are then played once more a workgroup at a time, as a long dispatch is cut up ([`GpuPlayer::pace`]), and must come to
-//! the same bytes.
+//! Every case is then played once more in slices, as a long dispatch is cut up ([`GpuPlayer::slice_by`]): in thirds, and a small one a
+//! workgroup at a time; it must come to the same bytes.
 //!
 //! Buffers that are written start as NaN (words as a pattern), behind every buffer lie sentinels that must survive and that
 //! poison whoever reads them, and NaN equals nothing. The f32 twin is judged by the same rules as the shader.
@@ -18,7 +18,7 @@ use crate::kernel::{self, Access, Binding, Bound, Buffer, Call, Elem, Kernel, Re
 use crate::ops::adam::Adam;
 use crate::ops::conv2d::Conv2dDims;
 use crate::plan::{PlanId, Program};
-use crate::player::{Adapter, GpuPlayer, LONGEST, Player};
+use crate::player::{Adapter, GpuPlayer, Player};
 use crate::rng;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -39,7 +39,7 @@ const SMALL: usize = 20_000;
 /// Draws of a small case per tier; a large one gets a single draw.
 const ROUNDS: u32 = 3;
 /// Cases of at most this many workgroups are played one at a time too.
-const MOST_SLICES: usize = 256;
+const MOST_SLICES: u64 = 256;
 
 /// One kernel's result.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -52,7 +52,7 @@ pub struct Row {
     pub exact: usize,
     /// Elements compared in the bounded tier.
     pub bounded: usize,
-    /// Workgroups that were also played one at a time.
+    /// Slices in which cases were played once more.
     pub slices: usize,
     /// Worst error of the adapter as a share of the bound.
     pub ratio: f64,
@@ -164,13 +164,16 @@ fn judge(adapter: &Adapter, kernel: &'static Kernel, cases: &[Vec<u32>], row: &m
             row.error = row.error.max(tally.error);
             row.near_ties += tally.near_ties;
             row.cpu_ratio = row.cpu_ratio.max(cpu.ratio);
-            let groups = (kernel.grid)(dims).map(|n| n as usize).iter().product();
-            if (tier, round) == (Tier::Floats, 0) && (2..=MOST_SLICES).contains(&groups) {
-                gpu.player.pace(0.0);
-                let slices = gpu.play(i, &case).with_context(at)?;
-                ensure!(bits(&slices) == bits(&got), "{}: a workgroup at a time it comes to other bytes", at());
-                gpu.player.pace(LONGEST);
-                row.slices += groups;
+            let groups: u64 = (kernel.grid)(dims).map(u64::from).iter().product();
+            if (tier, round) == (Tier::Floats, 0) && groups > 1 {
+                // Thirds are of a row, of rows or of layers, whatever the grid has.
+                for size in [1, groups.div_ceil(3)].into_iter().filter(|&size| size > 1 || groups <= MOST_SLICES) {
+                    gpu.player.slice_by(Some(size));
+                    let slices = gpu.play(i, &case).with_context(at)?;
+                    gpu.player.slice_by(None);
+                    ensure!(bits(&slices) == bits(&got), "{} comes to other bytes in slices of {size} workgroups", at());
+                    row.slices += groups.div_ceil(size) as usize;
+                }
             }
         }
     }

@@ -196,8 +196,8 @@ const FAULTS: &[Fault] = &[
     ("dense.forward/lanes8", "if (b + {{ p }}u < dims.batch)", "if (b + {{ p }}u + 1u < dims.batch)"),
     ("dense.backward_input/lanes8", "{{ j % 64 // 8 }}u), subgroupShuffle(w1", "{{ j % 64 // 4 }}u), subgroupShuffle(w1"),
     ("dense.backward_input/lanes8", "{{ 8 * l }}u + lane];", "lane];"),
-    ("dense.backward_input/lanes8", "if ({{ 8 * q }}u + lane < {{ BATCH }}u)", "if (true)"),
-    ("dense.backward_input/lanes8", "if ({{ 8 * q }}u + lane < {{ BATCH }}u)", "if ({{ 8 * q }}u + lane < {{ BATCH - 1 }}u)"),
+    ("dense.backward_input/lanes8", "if (first + {{ 8 * q }}u + lane < {{ BATCH }}u)", "if (true)"),
+    ("dense.backward_input/lanes8", "if (first + {{ 8 * q }}u + lane < {{ BATCH }}u)", "if (first + {{ 8 * q }}u + lane < {{ BATCH - 1 }}u)"),
     ("dense.backward_input/lanes8", "k < dims.in_n / 2u", "k < dims.in_n / 2u - 1u"),
     ("dense.backward_weight/lanes8", "range(1, BATCH)", "range(2, BATCH)"),
     ("dense.backward_weight/lanes8", "{{ b % 8 }}u", "{{ (b + 1) % 8 }}u"),
@@ -267,6 +267,7 @@ const FAULTS: &[Fault] = &[
     ("dropout.forward", "((slice.first.y + gid.y) * slice.groups.x + slice.first.x) * 64u + gid.x", "slice.first.x * 64u + gid.x"),
     ("dropout.forward", "slice.groups.x + slice.first.x) * 64u", "slice.groups.x + slice.first.x) * 32u"),
     ("maxpool2x2.forward", "slice.groups.x + slice.first.x) * 64u", "slice.groups.x) * 64u"),
+    ("dropout.backward", "(slice.first.y + gid.y)", "gid.y"),
     ("dense.backward_input/lanes8", "k += slice.groups.x", "k += slice.groups.x + 1u"),
     ("dense.backward_weight/lanes8", "k += slice.groups.y", "k += slice.groups.y + 1u"),
     ("conv2d_relu_maxpool2x2.forward/tile", "let group = in_slice + slice.first;", "let group = in_slice;"),
@@ -381,7 +382,7 @@ const SURVIVORS: &[(Fault, &str)] = &[
         "differs at z = 0 only, where WGSL allows exp(0) to be a few ulps off 1 and so p to be on either side of 0.5",
     ),
     (
-        ("dense.backward_input/lanes8", "if ({{ 8 * q }}u + lane < {{ BATCH }}u)", "if (true)"),
+        ("dense.backward_input/lanes8", "if (first + {{ 8 * q }}u + lane < {{ BATCH }}u)", "if (true)"),
         "the lanes past the batch hold the last picture's gradients and would store its own values once more",
     ),
     (

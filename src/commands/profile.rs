@@ -94,7 +94,7 @@ fn measure(args: &ProfileArgs, model: &Model, choice: &Choice) -> Result<Profile
         walls.push(wall(player, first)?);
         let timed = player.time(plan, &[step(first + STEPS_PER_SUBMIT)])?;
         match &mut timing {
-            // A clock that fails half-way is not mixed with another.
+            // A clock that fails half-way is not mixed with another: the CPU's, once it is needed, stays.
             Some(t) if t.clock == timed.clock => t.steps.extend(timed.steps),
             _ => timing = Some(timed),
         }

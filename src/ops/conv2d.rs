@@ -81,7 +81,7 @@ impl Conv2dDims {
     }
     /// The same with partial sums over `rows` rows of `width` iterations.
     fn split(self, rows: usize, width: usize) -> Self {
-        // Writing and adding them up may cost half as much as reading x, and not more.
+        // Writing and adding them up may cost half as much as reading x, and more only for the least number.
         let [least, most] = SPLITS;
         let wanted = (self.x_len() / (2 * self.weight_len())).clamp(least, most);
         // So many rows that `passes(&[rows, width])` stays within the limit.

@@ -94,6 +94,11 @@ const DENSE_GROUPS: u32 = 64;
 /// Pictures whose sums a lane of the dense products keeps.
 const PICTURES: u32 = 16;
 
+/// Pictures of a workgroup of the dense input's gradient: with all of 64 the driver compiles for twice the time and plays no faster.
+fn input_pictures(d: &DenseDims) -> u32 {
+    d.batch.next_multiple_of(LANES).min(32)
+}
+
 /// Whole vectors of eight floats everywhere.
 fn products_fit(d: &[u32]) -> bool {
     let d = DenseDims::of(d);
@@ -220,7 +225,10 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
-        grid: |d| [DENSE_GROUPS.min(DenseDims::of(d).in_n / 2), 1, 1],
+        grid: |d| {
+            let d = DenseDims::of(d);
+            [DENSE_GROUPS.min(d.in_n / 2), d.batch.div_ceil(input_pictures(d)), 1]
+        },
         loops: |d| passes(&[(DenseDims::of(d).in_n / 2).div_ceil(DENSE_GROUPS) as usize]),
         cases: dense_cases,
         ..another(
@@ -233,7 +241,10 @@ pub const KERNELS: &[Kernel] = &[
                 needs: Needs::EightLanes,
                 software: true,
                 fits: dense_fits,
-                constants: dense_constants,
+                constants: |d| {
+                    let d = DenseDims::of(d);
+                    vec![("BATCH", d.batch), ("OUT_N", d.out_n), ("PICTURES", input_pictures(d))]
+                },
             },
         )
     },
@@ -333,7 +344,7 @@ mod tests {
         let left = [dense(2, 20, 64), DenseDims { per_split: 12, ..split }, dense(2, 24, 32), dense(2, 24, 96), dense(2, 20, 96)];
         takes("dense.forward/lanes8", &[], &left);
         takes("dense.forward/lanes8", &[], &[at(MAX_GROUPS + 1, 2), at(1, MAX_GROUPS + 1)]);
-        for key in ["dense.backward_input/lanes8", "dense.backward_weight/lanes8"] {
+        for key in ["dense.backward_input/lanes8", "dense.backward_weight/lanes8", "dense.update_weight/lanes8"] {
             takes(key, &[dense(2, 24, 64), dense(64, 8, 128)], &[dense(65, 24, 64), dense(2, 20, 64), dense(2, 24, 192)]);
         }
     }

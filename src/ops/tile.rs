@@ -358,7 +358,7 @@ mod tests {
         let d = dense(1, 32, 32);
         let splits = |splits| DenseDims { splits, ..d };
         let batch = |batch| DenseDims { batch, ..d };
-        for key in ["dense.forward/tile", "dense.backward_input/tile", "dense.backward_weight/tile"] {
+        for key in ["dense.forward/tile", "dense.backward_input/tile", "dense.backward_weight/tile", "dense.update_weight/tile"] {
             takes(key, &[d, splits(MAX_GROUPS), batch(64 * MAX_GROUPS)], &[dense(1, 28, 32), dense(1, 32, 28)]);
             takes(key, &[], &[splits(MAX_GROUPS + 1), batch(64 * MAX_GROUPS + 1)]);
         }

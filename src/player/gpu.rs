@@ -1,9 +1,9 @@
 //! The GPU player: the registry's WGSL through wgpu, many steps in one submission where they are fast, nothing read back
 //! in between.
 
-use super::pace::{LONGEST, Pace, Slice};
+use super::pace::{Pace, Slice};
 use super::pipelines::Pipelines;
-use super::{AdapterFacts, Cache, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
+use super::{AdapterFacts, Cache, Clock, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
 use crate::fault;
 use crate::kernel::{Access, FIRST_BINDING, Kernel, MAX_ITERATIONS, Needs, SLICE_BINDING, STEP_BINDING, Step, StepUniform};
 use crate::plan::{Dispatch, PlanId, Program};
@@ -239,6 +239,9 @@ pub struct GpuPlayer {
     pub(super) paces: Vec<Pace>,
     fault: Arc<Mutex<Option<String>>>,
     first_use: FirstUse,
+    /// Whether something that was timed is too long for one submission, or the timestamps were dead: from then on all is timed by the
+    /// CPU's clock.
+    pub(super) by_submits: bool,
 }
 
 impl GpuPlayer {
@@ -311,6 +314,7 @@ impl GpuPlayer {
             paces: Vec::new(),
             program,
             fault,
+            by_submits: false,
             first_use: FirstUse { find: adapter.find, open, kernels: 0, compile: 0.0, pipeline_cache: Kept::Nothing },
         };
         let keeps = required_features.contains(wgpu::Features::PIPELINE_CACHE);
@@ -411,7 +415,8 @@ impl GpuPlayer {
             })
             .collect();
         self.plans = plans;
-        self.pace(LONGEST);
+        let cost = |d: &Dispatch| (d.kernel.cost)(&d.dims);
+        self.paces = self.program.plans.iter().map(|plan| Pace::new(plan.dispatches.iter().map(cost))).collect();
         self.first_use.kernels = pipelines.len();
         self.first_use.compile = compiling.as_secs_f64();
         if let Some(error) = pollster::block_on(scope.pop()) {
@@ -425,11 +430,10 @@ impl GpuPlayer {
         self.check()
     }
 
-    /// Plays in submissions of at most `longest` seconds from now on, if a workgroup takes no longer; with 0 a workgroup at a time, so
-    /// that tests see whether a kernel can be played in slices.
-    pub fn pace(&mut self, longest: f64) {
-        let cost = |d: &Dispatch| (d.kernel.cost)(&d.dims);
-        self.paces = self.program.plans.iter().map(|plan| Pace::new(plan.dispatches.iter().map(cost), longest)).collect();
+    /// Plays every dispatch in slices of so many workgroups from now on, or again as its time asks for: so that tests see whether a
+    /// kernel can be played in slices.
+    pub fn slice_by(&mut self, groups: Option<u64>) {
+        self.paces.iter_mut().for_each(|pace| pace.force(groups));
     }
 
     /// Fails with the first fault that the driver reported.
@@ -497,6 +501,7 @@ impl GpuPlayer {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
+        debug_assert!(4 * dims.len() as u64 <= SLICE_OFFSET, "{label}: the slice would lie on its dims");
         self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(dims));
         self.queue.write_buffer(&buffer, SLICE_OFFSET, bytemuck::bytes_of(&Slice::beginning_at([0; 3], grid)));
         buffer
@@ -592,11 +597,16 @@ impl Player for GpuPlayer {
     }
 
     fn time(&mut self, plan: PlanId, steps: &[Step]) -> Result<Timing> {
-        // What might be long is played once more before, to know.
-        if self.paces[plan.0].has_slices() {
-            self.play(plan, &steps[..1])?;
+        // What might be long is played before, to know: twice, since the first time may be the driver's compilation.
+        for _ in 0..2 {
+            if let (true, Some(first)) = (self.paces[plan.0].has_slices(), steps.first()) {
+                self.play(plan, &[*first])?;
+            }
         }
-        self.time_steps(plan, steps)
+        self.by_submits |= self.paces[plan.0].has_slices();
+        let timing = self.time_steps(plan, steps)?;
+        self.by_submits |= timing.clock == Clock::Submits;
+        Ok(timing)
     }
 
     fn first_use(&self) -> Option<FirstUse> {

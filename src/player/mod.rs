@@ -14,7 +14,6 @@ pub use adapters::{AdapterFacts, Choice, DeviceChoice, adapters, choose, choose_
 pub use cache::Cache;
 pub use cpu::CpuPlayer;
 pub use gpu::{Adapter, Floor, GpuPlayer};
-pub use pace::LONGEST;
 pub use pipelines::{FirstUse, Kept};
 pub use profile::{Clock, Peaks, Span, Timing, peaks};
 pub use techniques::Technique;
@@ -50,7 +49,8 @@ pub trait Player {
     fn play(&mut self, plan: PlanId, steps: &[Step]) -> Result<()>;
     /// What it plays.
     fn program(&self) -> &Program;
-    /// Plays as [`Player::play`] does, slower, and tells when each dispatch began and ended.
+    /// Plays as [`Player::play`] does, slower, and tells when each dispatch began and ended. What may be long is played up to twice
+    /// more before, with the first step.
     fn time(&mut self, plan: PlanId, steps: &[Step]) -> Result<Timing>;
     /// What opening the device and compiling for it took; none on the CPU path.
     fn first_use(&self) -> Option<FirstUse> {

@@ -5,7 +5,7 @@
 use crate::kernel::Cost;
 
 /// Seconds that a submission may take: far below every watchdog, far above a submission's own cost.
-pub const LONGEST: f64 = 0.25;
+const LONGEST: f64 = 0.25;
 /// Least seconds per dispatch or workgroup, so that a clock too coarse for it does not make it free.
 const LEAST: f64 = 1e-9;
 /// What a dispatch that was not played yet is taken to reach: less than any adapter does, so that its first slice is short enough.
@@ -14,23 +14,32 @@ const SLOWEST: Cost = Cost { flops: 1e9, bytes: 1e8 };
 /// The dispatches of a plan with the seconds that each took last, by the CPU's clock.
 pub(super) struct Pace {
     seconds: Vec<f64>,
-    longest: f64,
+    /// Workgroups of every slice, whatever they take; none but in tests.
+    forced: Option<u64>,
 }
 
 impl Pace {
     /// Of a plan that was not played yet: each of its dispatches goes alone first, and in slices if it could be long.
-    pub(super) fn new(dispatches: impl Iterator<Item = Cost>, longest: f64) -> Self {
+    pub(super) fn new(dispatches: impl Iterator<Item = Cost>) -> Self {
         let guess = |cost: Cost| (cost.flops / SLOWEST.flops).max(cost.bytes / SLOWEST.bytes);
-        Self { seconds: dispatches.map(|cost| guess(cost).max(longest).max(LEAST)).collect(), longest }
+        Self { seconds: dispatches.map(|cost| guess(cost).max(LONGEST)).collect(), forced: None }
+    }
+
+    /// Plays everything in slices of so many workgroups from now on, or again as time asks for.
+    pub(super) fn force(&mut self, groups: Option<u64>) {
+        self.forced = groups;
     }
 
     /// Where the submission ends that begins with call `from` of `calls`, the plan's dispatches repeated for each step. It holds
     /// one call at least, whatever it takes.
     pub(super) fn end(&self, from: usize, calls: usize) -> usize {
+        if self.forced.is_some() {
+            return from + 1;
+        }
         let mut sum = self.seconds[from % self.seconds.len()];
         let more = (from + 1..calls).take_while(|i| {
             sum += self.seconds[i % self.seconds.len()];
-            sum <= self.longest
+            sum <= LONGEST
         });
         from + 1 + more.count()
     }
@@ -49,12 +58,12 @@ impl Pace {
     pub(super) fn slices(&self, call: usize, grid: [u32; 3]) -> Option<Slices> {
         let seconds = self.seconds[call % self.seconds.len()];
         let per_group = seconds / grid.iter().map(|&n| f64::from(n)).product::<f64>();
-        (seconds > self.longest).then_some(Slices { grid, done: 0, per_group, longest: self.longest })
+        (self.forced.is_some() || seconds > LONGEST).then_some(Slices { grid, done: 0, per_group, forced: self.forced })
     }
 
     /// Whether some dispatch is played in slices.
     pub(super) fn has_slices(&self) -> bool {
-        self.seconds.iter().any(|&s| s > self.longest)
+        self.forced.is_some() || self.seconds.iter().any(|&s| s > LONGEST)
     }
 }
 
@@ -82,7 +91,7 @@ pub(super) struct Slices {
     done: u64,
     /// Seconds that one takes, by what is known so far.
     per_group: f64,
-    longest: f64,
+    forced: Option<u64>,
 }
 
 impl Slices {
@@ -93,7 +102,7 @@ impl Slices {
         if left == 0 {
             return None;
         }
-        let most = ((self.longest / self.per_group) as u64).clamp(1, left);
+        let most = self.forced.unwrap_or((LONGEST / self.per_group) as u64).clamp(1, left);
         let (row, layer) = (self.done / x, self.done / (x * y));
         let first = [self.done % x, row % y, layer];
         let size = if first[0] > 0 || most < x {
@@ -119,7 +128,7 @@ mod tests {
     use super::*;
 
     fn pace(dispatches: usize) -> Pace {
-        Pace::new(std::iter::repeat_n(Cost::default(), dispatches), LONGEST)
+        Pace::new(std::iter::repeat_n(Cost::default(), dispatches))
     }
 
     /// Plays `steps` steps of dispatches that take `seconds`; returns the longest submission and the number of them.
@@ -184,7 +193,7 @@ mod tests {
         for grid in [[1000, 1, 1], [7, 11, 13], [1, 1, 90], [3, 64, 1], [1, 1, 1], [65_535, 3, 1]] {
             let all = grid.iter().map(|&n| u64::from(n)).product::<u64>();
             for seconds in [0.3, 1.0, 60.0] {
-                let mut pace = Pace::new([Cost { flops: seconds * SLOWEST.flops, bytes: 0.0 }].into_iter(), LONGEST);
+                let mut pace = Pace::new([Cost { flops: seconds * SLOWEST.flops, bytes: 0.0 }].into_iter());
                 let per_group = seconds / all as f64;
                 let (played, longest) = cut(pace.slices(0, grid).expect("it is long"), per_group);
                 assert!(played.iter().all(|&n| n == 1), "{grid:?}: {seconds} s");
@@ -196,14 +205,22 @@ mod tests {
             }
         }
         // A device that is thought slower than it is finds that out after one slice.
-        let pace = Pace::new([Cost { flops: 1e12, bytes: 0.0 }].into_iter(), LONGEST);
+        let pace = Pace::new([Cost { flops: 1e12, bytes: 0.0 }].into_iter());
         let mut slices = pace.slices(0, [10_000, 1, 1]).expect("a thousand seconds");
         let (_, size) = slices.next().expect("a slice");
         assert_eq!(size, [2, 1, 1]);
         slices.took(size, 1e-6);
         assert_eq!(slices.next().map(|(_, size)| size), Some([9_998, 1, 1]));
-        // And a plan whose slices are to be as small as can be is played a workgroup at a time.
-        let pace = Pace::new([Cost::default()].into_iter(), 0.0);
-        assert_eq!(pace.slices(0, [5, 4, 3]).and_then(|p| p.next()).map(|(_, size)| size), Some([1, 1, 1]));
+        // Forced, slices are as large as is asked for: of a row, of rows and of layers.
+        let mut pace = Pace::new([Cost::default()].into_iter());
+        for groups in [1, 3, 5, 7, 20, 33, 60, 100] {
+            pace.force(Some(groups));
+            assert_eq!(pace.end(0, 9), 1);
+            assert!(cut(pace.slices(0, [5, 4, 3]).expect("forced"), 1.0).0.iter().all(|&n| n == 1), "{groups}");
+        }
+        pace.force(Some(7));
+        assert_eq!(pace.slices(0, [5, 4, 3]).and_then(|s| s.next()).map(|(_, size)| size), Some([5, 1, 1]));
+        pace.force(None);
+        assert!(!pace.has_slices());
     }
 }

@@ -1,6 +1,5 @@
 //! When each dispatch of a plan began and ended, and what the device can do at best.
 
-use super::gpu::Prepared;
 use super::{Choice, CpuPlayer, GpuPlayer, Player};
 use crate::engine::reading_step;
 use crate::kernel::{Cost, Dims, Step};
@@ -16,7 +15,8 @@ use std::time::Instant;
 pub enum Clock {
     /// The adapter's own timestamps, one compute pass per dispatch.
     Timestamps,
-    /// The CPU's clock around submission and end of each dispatch, for an adapter without timestamps or with dead ones.
+    /// The CPU's clock around submission and end of each dispatch, for an adapter without timestamps or with dead ones, and for
+    /// dispatches that are too long for one submission.
     Submits,
     /// The CPU's clock around each twin of the CPU path.
     Twins,
@@ -89,15 +89,14 @@ const MOST_CALLS: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
 impl GpuPlayer {
     /// Times by timestamps, or by the CPU's clock where the adapter has none or they stand still.
     pub(super) fn time_steps(&self, plan: PlanId, steps: &[Step]) -> Result<Timing> {
-        let calls = &self.plans[plan.0];
         let mut played = Vec::with_capacity(steps.len());
         // `WGRADCAM_NO_TIMESTAMPS=1` takes the other way on an adapter that has them, to try it.
         let refused = std::env::var("WGRADCAM_NO_TIMESTAMPS").is_ok_and(|v| v == "1");
         // Nor are the slices of a long dispatch one span.
-        let refused = refused || self.paces[plan.0].has_slices();
+        let refused = refused || self.by_submits;
         if !refused && self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             for step in steps {
-                played.extend(self.time_by_timestamps(calls, step)?);
+                played.extend(self.time_by_timestamps(plan, step)?);
             }
             if played.len() == steps.len() {
                 return Ok(Timing { clock: Clock::Timestamps, steps: played });
@@ -108,10 +107,14 @@ impl GpuPlayer {
     }
 
     /// One step with a compute pass per dispatch; none if the adapter's timestamps cannot be believed.
-    fn time_by_timestamps(&self, calls: &[Prepared], step: &Step) -> Result<Option<Vec<Span>>> {
+    fn time_by_timestamps(&self, plan: PlanId, step: &Step) -> Result<Option<Vec<Span>>> {
         self.write_steps(&[*step]);
-        let mut ticks: Vec<u64> = Vec::with_capacity(2 * calls.len());
-        for calls in calls.chunks(MOST_CALLS) {
+        let (all, pace) = (&self.plans[plan.0], &self.paces[plan.0]);
+        let mut ticks: Vec<u64> = Vec::with_capacity(2 * all.len());
+        let mut at = 0;
+        while at < all.len() {
+            let calls = &all[at..pace.end(at, all.len()).min(at + MOST_CALLS)];
+            at += calls.len();
             let count = 2 * calls.len() as u32;
             let query_set = self.device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("profile"),
