@@ -199,10 +199,6 @@ const FAULTS: &[Fault] = &[
     ("dense.backward_input/lanes8", "if (first + {{ 8 * q }}u + lane < {{ BATCH }}u)", "if (true)"),
     ("dense.backward_input/lanes8", "if (first + {{ 8 * q }}u + lane < {{ BATCH }}u)", "if (first + {{ 8 * q }}u + lane < {{ BATCH - 1 }}u)"),
     ("dense.backward_input/lanes8", "k < dims.in_n / 2u", "k < dims.in_n / 2u - 1u"),
-    ("dense.backward_weight/lanes8", "range(1, BATCH)", "range(2, BATCH)"),
-    ("dense.backward_weight/lanes8", "{{ b % 8 }}u", "{{ (b + 1) % 8 }}u"),
-    ("dense.backward_weight/lanes8", "(8u * k + {{ e }}u)", "(8u * k + {{ 7 - e }}u)"),
-    ("dense.backward_weight/lanes8", "var k = group.y", "var k = group.y + 1u"),
     // relu.wgsl
     ("relu.backward", "y[id] > vec4<f32>()", "y[id] >= vec4<f32>()"),
     ("relu.backward", "dy[id], y[id] >", "y[id], dy[id] >"),
@@ -245,6 +241,9 @@ const FAULTS: &[Fault] = &[
     ("dense.update_weight/tile", "adam(sums.rows[{{ r }}], m[at], v[at])", "adam(sums.rows[{{ r }}], m[at], m[at])"),
     ("dense.update_weight/tile", "db[column] = bias", "db[column] += bias"),
     ("dense.update_weight/lanes8", "- b{{ e }}.delta", "- a{{ e }}.delta"),
+    ("dense.update_weight/lanes8", "range(1, BATCH)", "range(2, BATCH)"),
+    ("dense.update_weight/lanes8", "{{ b % 8 }}u", "{{ (b + 1) % 8 }}u"),
+    ("dense.update_weight/lanes8", "var k = group.y * count", "var k = group.y * count + 1u"),
     ("dense.update_weight/lanes8", "(8u * k + {{ e }}u) * out8 + j;", "(8u * k + {{ 7 - e }}u) * out8 + j;"),
     ("dense.update_weight/lanes8", "db[2u * j + {{ h }}u] = bias_{{ h }}", "db[2u * j + {{ h }}u] = bias_0"),
     ("dense.update_weight/lanes8", "(group.y + 1u) * count, dims.in_n / 8u)", "(group.y + 1u) * count, dims.in_n / 8u - 1u)"),
@@ -269,7 +268,6 @@ const FAULTS: &[Fault] = &[
     ("maxpool2x2.forward", "slice.groups.x + slice.first.x) * 64u", "slice.groups.x) * 64u"),
     ("dropout.backward", "(slice.first.y + gid.y)", "gid.y"),
     ("dense.backward_input/lanes8", "k += slice.groups.x", "k += slice.groups.x + 1u"),
-    ("dense.backward_weight/lanes8", "k += slice.groups.y", "k += slice.groups.y + 1u"),
     ("conv2d_relu_maxpool2x2.forward/tile", "let group = in_slice + slice.first;", "let group = in_slice;"),
     ("dense.forward/lanes8", "in_slice + slice.first", "in_slice + slice.first.zyx"),
     // shared/step.wgsl

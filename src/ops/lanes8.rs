@@ -249,27 +249,6 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
-        grid: |d| {
-            let d = DenseDims::of(d);
-            [d.out_n / (4 * LANES), DENSE_GROUPS.min(d.in_n / 8), 1]
-        },
-        loops: |d| passes(&[(DenseDims::of(d).in_n / 8).div_ceil(DENSE_GROUPS) as usize]),
-        cases: dense_cases,
-        ..another(
-            dense::BACKWARD_WEIGHT,
-            "dense.backward_weight/lanes8",
-            "lanes8/dense_backward_weight.wgsl.jinja",
-            include_str!("../../shaders/lanes8/dense_backward_weight.wgsl.jinja"),
-            Variant {
-                of: "dense.backward_weight",
-                needs: Needs::EightLanes,
-                software: true,
-                fits: dense_fits,
-                constants: dense_constants,
-            },
-        )
-    },
-    Kernel {
         shared: dense::SHARED,
         grid: |d| {
             let d = DenseDims::of(d);
@@ -344,7 +323,7 @@ mod tests {
         let left = [dense(2, 20, 64), DenseDims { per_split: 12, ..split }, dense(2, 24, 32), dense(2, 24, 96), dense(2, 20, 96)];
         takes("dense.forward/lanes8", &[], &left);
         takes("dense.forward/lanes8", &[], &[at(MAX_GROUPS + 1, 2), at(1, MAX_GROUPS + 1)]);
-        for key in ["dense.backward_input/lanes8", "dense.backward_weight/lanes8", "dense.update_weight/lanes8"] {
+        for key in ["dense.backward_input/lanes8", "dense.update_weight/lanes8"] {
             takes(key, &[dense(2, 24, 64), dense(64, 8, 128)], &[dense(65, 24, 64), dense(2, 20, 64), dense(2, 24, 192)]);
         }
     }
