@@ -49,3 +49,16 @@ fn takes<D: crate::kernel::Dims + std::fmt::Debug>(key: &str, taken: &[D], left:
     taken.iter().for_each(|d| assert!(fits(d), "{key} leaves {d:?}"));
     left.iter().for_each(|d| assert!(!fits(d), "{key} takes {d:?}"));
 }
+
+/// Losses and hits that a loss's f64 twin gives the pictures `order[first..]`, taken in their own order.
+#[cfg(test)]
+fn head(kernel: &crate::kernel::Kernel, dims: &[u32], first: u32, logits: &[f64], labels: &[u32]) -> [Vec<f64>; 2] {
+    use crate::kernel::{Buffer, Call, Step};
+    let order = (0..labels.len() as u32).collect();
+    let reads = [Buffer::F(logits.to_vec()), Buffer::U(order), Buffer::U(labels.to_vec())];
+    let mut written: Vec<_> = kernel.writes().map(|b| Buffer::zeros(b.elem, (b.len)(dims))).collect();
+    let step = Step { first, ..crate::verify::step() };
+    let (reads, mut writes): (Vec<_>, Vec<_>) = (reads.iter().collect(), written.iter_mut().collect());
+    (kernel.twin.f64)(&mut Call { dims, step: &step, reads: &reads, writes: &mut writes });
+    [1, 2].map(|i| written[i].f().to_vec())
+}

@@ -145,29 +145,18 @@ fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Buffer, Step};
-
-    /// Losses and hits of the f64 twin for the pictures `order[first..]`.
-    fn head(dims: &[u32], first: u32, logits: &[f64], labels: &[u32]) -> [Vec<f64>; 2] {
-        let order = (0..labels.len() as u32).collect();
-        let reads = [Buffer::F(logits.to_vec()), Buffer::U(order), Buffer::U(labels.to_vec())];
-        let mut written: Vec<_> = KERNELS[0].writes().map(|b| Buffer::zeros(b.elem, (b.len)(dims))).collect();
-        let step = Step { first, ..crate::verify::step() };
-        let (reads, mut writes): (Vec<_>, Vec<_>) = (reads.iter().collect(), written.iter_mut().collect());
-        forward::<f64>(&mut Call { dims, step: &step, reads: &reads, writes: &mut writes });
-        [1, 2].map(|i| written[i].f().to_vec())
-    }
+    use crate::ops::head;
 
     #[test]
     fn a_half_is_the_first_class_nan_stays_in_its_place_and_past_the_end_is_the_last_picture() {
         let dims = SigmoidDims { batch: 3, stride: 4, pictures: 4, images: 4, offset: 1, whole: 4 }.words();
         let row = |z: [f64; 3]| z.map(|z| [z, 0.0, 0.0, 0.0]).concat();
-        let [loss, correct] = head(&dims, 0, &row([0.0, 0.0, f64::NAN]), &[0, 0, 1, 0]);
+        let [loss, correct] = head(&KERNELS[0], &dims, 0, &row([0.0, 0.0, f64::NAN]), &[0, 0, 1, 0]);
         assert_eq!((correct[1], correct[2]), (1.0, 0.0));
         assert_eq!(loss[..3], [0.0, 2f64.ln(), 2f64.ln()]);
         assert!(loss[3].is_nan());
         // Pictures 3, 4 and 5 of 4.
-        let [_, correct] = head(&dims, 2, &row([9.0, 9.0, 9.0]), &[0, 0, 0, 1]);
+        let [_, correct] = head(&KERNELS[0], &dims, 2, &row([9.0, 9.0, 9.0]), &[0, 0, 0, 1]);
         assert_eq!(correct[1..], [1.0, 1.0, 1.0]);
     }
 }

@@ -165,24 +165,13 @@ fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Buffer, Step};
-
-    /// Losses and hits of the f64 twin for the pictures `order[first..]`.
-    fn head(dims: &[u32], first: u32, logits: &[f64], labels: &[u32]) -> [Vec<f64>; 2] {
-        let order = (0..labels.len() as u32).collect();
-        let reads = [Buffer::F(logits.to_vec()), Buffer::U(order), Buffer::U(labels.to_vec())];
-        let mut written: Vec<_> = KERNELS[0].writes().map(|b| Buffer::zeros(b.elem, (b.len)(dims))).collect();
-        let step = Step { first, ..crate::verify::step() };
-        let (reads, mut writes): (Vec<_>, Vec<_>) = (reads.iter().collect(), written.iter_mut().collect());
-        forward::<f64>(&mut Call { dims, step: &step, reads: &reads, writes: &mut writes });
-        [1, 2].map(|i| written[i].f().to_vec())
-    }
+    use crate::ops::head;
 
     #[test]
     fn large_logits_do_not_overflow_and_past_the_end_is_the_last_picture() {
         assert_eq!(softmax(&[90.0f32, 0.0, -90.0]), [1.0, (-90.0f32).exp(), 0.0]);
         let dims = SoftmaxDims { batch: 3, classes: 2, stride: 4, pictures: 4, images: 4, offset: 1, whole: 4 }.words();
-        let [loss, correct] = head(&dims, 2, &[0.0, 9.0, 0.0, 0.0].repeat(3), &[0, 0, 0, 1]);
+        let [loss, correct] = head(&KERNELS[0], &dims, 2, &[0.0, 9.0, 0.0, 0.0].repeat(3), &[0, 0, 0, 1]);
         assert_eq!(correct[1..], [1.0, 1.0, 1.0]);
         assert!(loss[1..].iter().all(|l| *l == (-9f64).exp().ln_1p()));
     }

@@ -180,6 +180,16 @@ const fn dense_variant(of: &'static str) -> Variant {
     Variant { of, needs: Needs::Nothing, software: false, fits: dense_fits, constants: dense_constants }
 }
 
+/// Of both kernels of the weights' gradient.
+fn dense_weight_grid(d: &[u32]) -> [u32; 3] {
+    let d = DenseDims::of(d);
+    [d.in_n.div_ceil(SIDE), d.out_n.div_ceil(SIDE), 1]
+}
+
+fn dense_weight_loops(d: &[u32]) -> usize {
+    dense_loops(DenseDims::of(d).batch, [16 * DEPTH, 0], 2)
+}
+
 /// The variants.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
@@ -291,11 +301,8 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         shared: dense::SHARED,
-        grid: |d| {
-            let d = DenseDims::of(d);
-            [d.in_n.div_ceil(SIDE), d.out_n.div_ceil(SIDE), 1]
-        },
-        loops: |d| dense_loops(DenseDims::of(d).batch, [16 * DEPTH, 0], 2),
+        grid: dense_weight_grid,
+        loops: dense_weight_loops,
         cases: dense_cases,
         ..another(
             dense::BACKWARD_WEIGHT,
@@ -307,11 +314,8 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         shared: dense::SHARED,
-        grid: |d| {
-            let d = DenseDims::of(d);
-            [d.in_n.div_ceil(SIDE), d.out_n.div_ceil(SIDE), 1]
-        },
-        loops: |d| dense_loops(DenseDims::of(d).batch, [16 * DEPTH, 0], 2),
+        grid: dense_weight_grid,
+        loops: dense_weight_loops,
         cases: dense_cases,
         ..another(
             dense::UPDATE_WEIGHT,
