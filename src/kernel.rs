@@ -283,12 +283,45 @@ macro_rules! twin {
     };
 }
 
+/// How the first buffer that a kernel writes, (pictures, height, width, channels), is cut into tiles.
+#[derive(Clone, Copy, Debug)]
+pub struct Tiles {
+    /// Rows of a picture.
+    pub height: usize,
+    /// Columns of a picture.
+    pub width: usize,
+    /// Channels of a pixel.
+    pub channels: usize,
+    /// Rows and columns of a tile, the first at the picture's corner.
+    pub side: usize,
+}
+
+impl Tiles {
+    /// For each element the largest value of its channel in its tile.
+    pub fn largest(&self, values: &[f64]) -> Vec<f64> {
+        let Self { height, width, channels, side } = *self;
+        let place = |i: usize| (i / channels % width, i / channels / width % height, i / channels / width / height);
+        let mut most = vec![0.0f64; values.len()];
+        let first = |i: usize| {
+            let (x, y, n) = place(i);
+            ((n * height + y / side * side) * width + x / side * side) * channels + i % channels
+        };
+        for (i, value) in values.iter().enumerate() {
+            most[first(i)] = most[first(i)].max(*value);
+        }
+        (0..values.len()).map(|i| most[first(i)]).collect()
+    }
+}
+
 /// How far a correct f32 kernel may stray from its f64 twin, per element.
 #[derive(Clone, Copy)]
 pub enum Bound {
     /// `roundings(dims) * 2^-24 * twin(|inputs|)`: each of the roundings on the way to an element is at most half an ulp of a
     /// partial result that the twin of the absolute inputs bounds. For sums, products, maxima and masks.
     Twin(fn(&[u32]) -> f64),
+    /// `Twin`'s roundings for a technique that makes whole tiles of its pictures at once and so lets each element of a tile round
+    /// what belongs to the others: of the largest `twin(|inputs|)` in the element's tile.
+    Tile(fn(&[u32]) -> f64, fn(&[u32]) -> Tiles),
     /// The bound worked out by hand: given the call's inputs (in f64, before the call), one bound per element of every written
     /// float buffer. For exponentials, roots and quotients.
     Own(fn(&Call<f64>) -> Vec<Vec<f64>>),

@@ -4,7 +4,8 @@
 //!
 //! * **exact**: every float is an integer of -4..=4, so that all partial sums stay below 2^24 and no order of summation rounds:
 //!   the kernel must equal its f64 twin, rounded to f32, in every element. Small integers also force ties (pool, argmax, relu
-//!   at 0). Kernels with a quotient or an exponential ([`Bound::Own`], [`INEXACT`]) get the same inputs, judged by their bound.
+//!   at 0). Techniques with fractions of their own ([`FRACTIONS`]) get -1, 0 and 1, and of their denominator's multiples what they
+//!   take fractions of. Kernels with a quotient or an exponential ([`Bound::Own`], [`INEXACT`]) get the same inputs, judged by their bound.
 //! * **bounded**: random floats of [-1, 1); `|got - twin| <= bound` in every element with the bound of [`Kernel::bound`], made
 //!   from the inputs and the number of roundings, not picked by hand.
 //!
@@ -27,6 +28,13 @@ use std::time::Instant;
 
 /// Kernels with a [`Bound::Twin`] whose result is rounded even for small integers: a quotient each.
 pub const INEXACT: &[&str] = &["gradcam.weights", "batch_mean.forward"];
+
+/// Techniques that take fractions of their first buffer: their denominator. F(4x4,3x3) takes sixths and twenty-fourths, of rows and of
+/// columns.
+pub const FRACTIONS: &[(&str, u32)] = &[
+    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", 24 * 24),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8", 24 * 24),
+];
 
 /// Words behind every buffer.
 const SENTINEL: usize = 64;
@@ -257,6 +265,7 @@ fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, [seed, place]: [u32; 2], bind
     let len = (binding.len)(dims);
     let given = if binding.access == Access::Write { None } else { (kernel.input)(dims, binding.name, seed) };
     let indices = || 0..len as u32;
+    let fractions = FRACTIONS.iter().find(|(key, _)| *key == kernel.key).map(|(_, denominator)| *denominator as f32);
     let mut values = match (given, binding.access, binding.elem) {
         (Some(values), _, _) => values,
         (None, Access::Write, Elem::F32) => Values::F(vec![f32::from_bits(NAN_BITS); len]),
@@ -265,9 +274,10 @@ fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, [seed, place]: [u32; 2], bind
         (None, _, Elem::F32) => Values::F(
             indices()
                 .map(|i| rng::hash3(seed, 100 + place, i))
-                .map(|bits| match tier {
-                    Tier::Integers => (bits % 9) as f32 - 4.0,
-                    Tier::Floats => 2.0 * rng::unit(bits) - 1.0,
+                .map(|bits| match (tier, fractions) {
+                    (Tier::Integers, None) => (bits % 9) as f32 - 4.0,
+                    (Tier::Integers, Some(unit)) => ((bits % 3) as f32 - 1.0) * if place == 0 { unit } else { 1.0 },
+                    (Tier::Floats, _) => 2.0 * rng::unit(bits) - 1.0,
                 })
                 .collect(),
         ),
@@ -307,10 +317,11 @@ impl Truth {
         let kernel = case.kernel;
         let lens: Vec<usize> = kernel.writes().map(|b| (b.len)(&case.dims)).collect();
         let (want, ()) = case.call(case.buffers::<f64>(|v| v), kernel.twin.f64);
-        let exact = case.tier == Tier::Integers && matches!(kernel.bound, Bound::Twin(_)) && !INEXACT.contains(&kernel.key);
+        let sums = !matches!(kernel.bound, Bound::Own(_));
+        let exact = case.tier == Tier::Integers && sums && !INEXACT.contains(&kernel.key);
         let mut bounds: Vec<Option<Vec<f64>>> = match kernel.bound {
             Bound::Own(bound) => case.call(case.buffers(|v| v), |call| bound(call)).1.into_iter().map(Some).collect(),
-            Bound::Twin(roundings) => {
+            Bound::Twin(roundings) | Bound::Tile(roundings, _) => {
                 let scale = roundings(&case.dims) * 2f64.powi(-24);
                 let (sizes, ()) = case.call(case.buffers::<f64>(f64::abs), kernel.twin.f64);
                 let largest = |b: &Buffer<f64>, len: usize| b.f()[..len].iter().fold(0.0, |m: f64, &v| m.max(v));
@@ -323,7 +334,11 @@ impl Truth {
                         ensure!(top < 2f64.powi(24), "{}: {} reaches {top}, past what f32 counts", kernel.key, binding.name);
                         bounds.push(None);
                     } else {
-                        bounds.push(Some(size.f()[..len].iter().map(|v| v * scale).collect()));
+                        let sizes = match kernel.bound {
+                            Bound::Tile(_, tiles) => tiles(&case.dims).largest(&size.f()[..len]),
+                            _ => size.f()[..len].to_vec(),
+                        };
+                        bounds.push(Some(sizes.iter().map(|v| v * scale).collect()));
                     }
                 }
                 bounds
