@@ -8,11 +8,12 @@ use crate::fault;
 use crate::kernel::{Access, FIRST_BINDING, Kernel, MAX_ITERATIONS, Needs, SLICE_BINDING, STEP_BINDING, Step, StepUniform};
 use crate::plan::{Dispatch, PlanId, Program};
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What the least adapter offers: to try the program on a better one as if it were that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,8 +355,15 @@ impl GpuPlayer {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let kept = kept.map(|path| Pipelines::open(&self.device, path));
         let cache = kept.as_ref().map(Pipelines::cache);
-        let mut compiling = Duration::ZERO;
-        let mut pipelines: HashMap<_, (wgpu::BindGroupLayout, wgpu::ComputePipeline)> = HashMap::new();
+        let start = Instant::now();
+        let texts: HashMap<_, _> = self.program.plans.iter().flat_map(|plan| &plan.dispatches).map(|d| (text_of(d), d)).collect();
+        // Side by side: many drivers make the machine code here.
+        let pipelines: HashMap<_, _> = texts
+            .into_par_iter()
+            .map(|(text, d)| Ok((text, compile(&self.device, d.kernel, &d.dims, cache)?)))
+            .collect::<Result<_>>()
+            .with_context(|| format!("{} refused a kernel; `wgradcam verify` tells which", self.name))?;
+        let compiling = start.elapsed();
         let plans = self
             .program
             .plans
@@ -364,13 +372,7 @@ impl GpuPlayer {
                 plan.dispatches
                     .iter()
                     .map(|d| {
-                        let (layout, pipeline) =
-                            pipelines.entry((d.kernel.key, d.kernel.constants(&d.dims))).or_insert_with(|| {
-                                let start = Instant::now();
-                                let compiled = compile(&self.device, d.kernel, &d.dims, cache);
-                                compiling += start.elapsed();
-                                compiled
-                            });
+                        let (layout, pipeline) = &pipelines[&text_of(d)];
                         let grid = (d.kernel.grid)(&d.dims);
                         let uniform = self.uniform(&d.label, &d.dims, grid);
                         let bytes = |offset, size| {
@@ -420,8 +422,7 @@ impl GpuPlayer {
         self.first_use.kernels = pipelines.len();
         self.first_use.compile = compiling.as_secs_f64();
         if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(anyhow!("{error}"))
-                .with_context(|| format!("{} refused a kernel; `wgradcam verify` tells which", self.name));
+            return Err(anyhow!("{error}")).with_context(|| format!("{} refused a binding of a kernel", self.name));
         }
         if let Some(kept) = kept {
             self.first_use.pipeline_cache = kept.kept();
@@ -623,13 +624,20 @@ fn step_buffer(device: &wgpu::Device) -> wgpu::Buffer {
     })
 }
 
-/// The layout that the registry states and the pipeline over it.
+/// What tells a dispatch's pipeline from others: the kernel, and what its text is unrolled for.
+fn text_of(d: &Dispatch) -> (&'static str, Vec<(&'static str, u32)>) {
+    (d.kernel.key, d.kernel.constants(&d.dims))
+}
+
+/// The layout that the registry states and the pipeline over it, or what the driver has against the kernel.
 fn compile(
     device: &wgpu::Device,
     kernel: &Kernel,
     dims: &[u32],
     cache: Option<&wgpu::PipelineCache>,
-) -> (wgpu::BindGroupLayout, wgpu::ComputePipeline) {
+) -> Result<(wgpu::BindGroupLayout, wgpu::ComputePipeline)> {
+    // A scope is its thread's own.
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -665,5 +673,5 @@ fn compile(
         compilation_options: wgpu::PipelineCompilationOptions::default(),
         cache,
     });
-    (layout, pipeline)
+    pollster::block_on(scope.pop()).map_or(Ok((layout, pipeline)), |error| Err(anyhow!("{error}")))
 }
