@@ -79,14 +79,10 @@ fn tiles([height, width, channels]: [u32; 3], side: usize) -> Tiles {
     Tiles { height: height as usize, width: width as usize, channels: channels as usize, side }
 }
 
-/// Output channels of a lane and input channels of a workgroup in the weight gradient.
+/// Output channels of a lane and input channels of a workgroup in the weight gradient: with two windows a pass, as much text as the first
+/// level of the instruction cache holds.
 fn weight_block(d: &Conv2dDims) -> [u32; 2] {
-    [if d.out_c.is_multiple_of(4 * LANES) { 4 } else { 2 }, if d.in_c.is_multiple_of(16) { 16 } else { 4 }]
-}
-
-/// Windows of a pass of the weight gradient's loop: as many as the first level of the instruction cache holds.
-fn weight_windows(ci_b: u32) -> u32 {
-    if ci_b == 4 { 2 } else { 1 }
+    [if d.out_c.is_multiple_of(4 * LANES) { 4 } else { 2 }, if d.in_c.is_multiple_of(8) { 8 } else { 4 }]
 }
 
 fn weight_fits(d: &[u32]) -> bool {
@@ -95,10 +91,8 @@ fn weight_fits(d: &[u32]) -> bool {
 }
 
 fn weight_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
-    let d = Conv2dDims::of(d);
-    let [lane_c, ci_b] = weight_block(d);
-    let windows = weight_windows(ci_b);
-    vec![("LANE_C", lane_c), ("CI_B", ci_b), ("WINDOWS", windows), ("SPREAD", u32::from(d.out_c == 16 && windows == 2))]
+    let [lane_c, ci_b] = weight_block(Conv2dDims::of(d));
+    vec![("LANE_C", lane_c), ("CI_B", ci_b)]
 }
 
 /// Shapes beside the layers' own: odd sizes, padding, more than one block of channels, more rows than partial sums.
@@ -286,8 +280,7 @@ pub const KERNELS: &[Kernel] = &[
         },
         loops: |d| {
             let d = Conv2dDims::of(d);
-            let [_, ci_b] = weight_block(d);
-            passes(&[d.rows_per_split as usize, (d.out_w / 2).div_ceil(weight_windows(ci_b)) as usize])
+            passes(&[d.rows_per_split as usize, (d.out_w / 2).div_ceil(2) as usize])
         },
         cases: || cases(weight_fits),
         ..another(
