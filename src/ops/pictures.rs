@@ -1,0 +1,123 @@
+//! The first layer's conv2d + bias + relu + 2x2 max-pool, and its weights' gradient, on the pictures' bytes:
+//! `shaders/conv2d_relu_maxpool2x2_pictures.wgsl`.
+//!
+//! `gather.bytes` leaves a word to a pixel, a quarter of what four floats take, and who reads it makes floats of three bytes. So
+//! the fourth channel, which is there for the alignment of floats and always 0, costs neither loads nor products. The sums are the
+//! same ones in the same order as those of [`super::conv2d_relu_maxpool2x2`] on `gather.forward`'s x.
+
+use super::conv2d::{self, Conv2dDims, Input};
+use super::conv2d_relu_maxpool2x2 as fused;
+use super::product;
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, Twin, grid, passes, random_input};
+use pulp::Arch;
+
+/// Channels that a picture has.
+const COLOURS: u32 = 3;
+
+fn words_len(d: &[u32]) -> usize {
+    let d = Conv2dDims::of(d);
+    product(&[d.batch, d.in_h, d.in_w])
+}
+
+fn cost(d: &[u32], elements: usize) -> Cost {
+    let d = Conv2dDims::of(d);
+    Cost { flops: 2.0 * d.y_len() as f64 * product(&[d.k_h, d.k_w, COLOURS]) as f64, bytes: 4.0 * elements as f64 }
+}
+
+/// One whole window, odd sizes, padding, kernels that are no square, one block over, more rows than partial sums, the notebook's
+/// layer.
+fn cases() -> Vec<Vec<u32>> {
+    [
+        Conv2dDims::new(1, [2, 2, 4], 4, [1, 1], false, true),
+        Conv2dDims::new(2, [5, 7, 4], 12, [3, 3], false, true),
+        Conv2dDims::new(1, [4, 9, 4], 4, [5, 5], true, true),
+        Conv2dDims::new(1, [6, 6, 4], 20, [2, 4], true, true),
+        Conv2dDims::new(3, [11, 13, 4], 16, [3, 3], true, true),
+        Conv2dDims::new(17, [21, 3, 4], 4, [3, 2], false, true),
+        Conv2dDims::new(46, [8, 5, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(1, [128, 128, 4], 16, [3, 3], false, true),
+    ]
+    .map(|d| d.pooled().words())
+    .to_vec()
+}
+
+const SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2_pictures.wgsl");
+
+/// The op's kernels.
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        key: "conv2d_relu_maxpool2x2.forward_pictures",
+        variant: None,
+        formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0",
+        file: "conv2d_relu_maxpool2x2_pictures.wgsl",
+        source: SOURCE,
+        shared: &[SLICE_WGSL],
+        entry: "forward_pictures",
+        dims: Conv2dDims::FIELDS,
+        step: false,
+        bindings: &[
+            Binding::read("words", words_len).words(),
+            Binding::read("weight", conv2d::weight_len),
+            Binding::read("bias", conv2d::bias_len),
+            Binding::write("y", fused::pooled_len),
+            Binding::write("argmax", fused::argmax_len).words(),
+        ],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            grid(product(&[d.batch, d.out_h / 2, (d.out_w / 2).div_ceil(2), (d.out_c / 4).div_ceil(2)]))
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[d.k_h as usize, d.k_w as usize])
+        },
+        cost: |d| cost(d, words_len(d) + conv2d::weight_len(d) + fused::pooled_len(d) + fused::argmax_len(d)),
+        twin: Twin {
+            f32: |call| fused::forward_of(Arch::new(), call, words(call)),
+            f64: |call| fused::sum_up(call, words(call)),
+        },
+        bound: Bound::Twin(|d| {
+            let d = Conv2dDims::of(d);
+            f64::from(d.k_h * d.k_w * COLOURS) + 2.0
+        }),
+        cases,
+        input: random_input,
+    },
+    Kernel {
+        key: "conv2d_relu_maxpool2x2.backward_weight_pictures",
+        variant: None,
+        formula: "partial[s,ky,kx,ci,co] = sum over split s's rows of windows of (R, G, B, 0) times fl32(1/255) under the taken place, shifted by the tap, [ci] * dy[window,co]",
+        file: "conv2d_relu_maxpool2x2_pictures.wgsl",
+        source: SOURCE,
+        shared: &[SLICE_WGSL],
+        entry: "backward_weight_pictures",
+        dims: Conv2dDims::FIELDS,
+        step: false,
+        bindings: &[
+            Binding::read("words", words_len).words(),
+            Binding::read("pooled_dy", fused::pooled_len),
+            Binding::read("taken", fused::argmax_len).words(),
+            Binding::write("partial", conv2d::partial_len),
+        ],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            grid(product(&[d.out_c / 4, d.k_w.div_ceil(3), d.k_h, d.splits]))
+        },
+        loops: |d| Conv2dDims::of(d).row_passes(Conv2dDims::of(d).out_w / 2),
+        cost: |d| cost(d, words_len(d) + fused::pooled_len(d) + fused::argmax_len(d) + conv2d::partial_len(d)),
+        twin: Twin {
+            f32: |call| fused::weight_gradient_of(Arch::new(), call, words(call)),
+            f64: |call| fused::weight_gradient(call, words(call)),
+        },
+        bound: Bound::Twin(|d| {
+            let d = Conv2dDims::of(d);
+            f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0
+        }),
+        cases,
+        input: |d, name, seed| (name == "taken").then(|| fused::codes(fused::argmax_len(d), seed)),
+    },
+];
+
+/// The call's pictures.
+fn words<'a, T: Real>(call: &Call<'a, T>) -> Input<'a, T> {
+    Input::Words(call.reads[0].u())
+}
