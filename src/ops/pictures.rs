@@ -7,8 +7,12 @@
 
 use super::conv2d::{self, Conv2dDims, Input};
 use super::conv2d_relu_maxpool2x2 as fused;
+use super::lanes8::{self, LANES, lane_channels};
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, Twin, grid, passes, random_input};
+use super::tile::{self, TILE_WGSL, Tiling, WeightTiling};
+use crate::kernel::{
+    Binding, Bound, Call, Cost, Dims, Kernel, Needs, Real, SLICE_WGSL, Twin, Variant, another, grid, passes, random_input,
+};
 use pulp::Arch;
 
 /// Channels that a picture has.
@@ -114,6 +118,117 @@ pub const KERNELS: &[Kernel] = &[
         }),
         cases,
         input: |d, name, seed| (name == "taken").then(|| fused::codes(fused::argmax_len(d), seed)),
+    },
+];
+
+/// A variant that takes pictures where `fits` takes floats.
+const fn variant(of: &'static str, software: bool, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
+    let needs = if software { Needs::EightLanes } else { Needs::Nothing };
+    Variant { of, needs, software, fits, constants }
+}
+
+type Constants = fn(&[u32]) -> Vec<(&'static str, u32)>;
+
+fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
+    [
+        Conv2dDims::new(1, [4, 4, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(2, [9, 6, 4], 48, [3, 3], false, true),
+        Conv2dDims::new(3, [11, 14, 4], 16, [3, 3], true, true),
+        Conv2dDims::new(2, [9, 13, 4], 32, [3, 3], false, true),
+        Conv2dDims::new(2, [7, 9, 4], 64, [3, 3], true, true),
+        Conv2dDims::new(46, [8, 5, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(2, [5, 71, 4], 8, [3, 3], false, true),
+        Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
+    ]
+    .map(|d| d.pooled().words())
+    .into_iter()
+    .filter(|d| fits(d))
+    .collect()
+}
+
+/// Windows of a pass of the eight-lane kernels' loops.
+const WINDOWS: u32 = 2;
+
+/// The variants: for GPUs, then for drivers on CPUs.
+pub const TECHNIQUES: &[Kernel] = &[
+    Kernel {
+        shared: &[SLICE_WGSL, TILE_WGSL],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            Tiling::forward(d).grid(d, d.out_c)
+        },
+        loops: |d| Tiling::forward(Conv2dDims::of(d)).round(COLOURS, COLOURS),
+        cases: || variant_cases(tile::forward_fits),
+        ..another(
+            &KERNELS[0],
+            "conv2d_relu_maxpool2x2.forward_pictures/tile",
+            "tile/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
+            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
+            variant(KERNELS[0].key, false, tile::forward_fits, |d| {
+                let d = Conv2dDims::of(d);
+                Tiling::forward(d).constants(d.in_c, COLOURS, d.out_c)
+            }),
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [d.out_c / WeightTiling::new(d).channels[1], 1, d.splits]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            WeightTiling::new(d).loops(d, 20)
+        },
+        cases: || variant_cases(tile::weight_fits),
+        ..another(
+            &KERNELS[1],
+            "conv2d_relu_maxpool2x2.backward_weight_pictures/tile",
+            "tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
+            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
+            variant(KERNELS[1].key, false, tile::weight_fits, WeightTiling::constants),
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[d.out_h as usize / 2, (d.out_w / 2).div_ceil(WINDOWS) as usize])
+        },
+        cases: || variant_cases(lanes8::forward_fits),
+        ..another(
+            &KERNELS[0],
+            "conv2d_relu_maxpool2x2.forward_pictures/winograd_lanes8",
+            "lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
+            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
+            variant(KERNELS[0].key, true, lanes8::forward_fits, |d| {
+                let d = Conv2dDims::of(d);
+                vec![("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(d.pad_top + d.pad_left > 0))]
+            }),
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [d.out_c / (lane_channels(d.out_c) * LANES), 1, d.splits]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[d.rows_per_split as usize, (d.out_w / 2).div_ceil(WINDOWS) as usize])
+        },
+        cases: || variant_cases(lanes8::weight_fits),
+        ..another(
+            &KERNELS[1],
+            "conv2d_relu_maxpool2x2.backward_weight_pictures/sparse_lanes8",
+            "lanes8/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
+            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
+            variant(KERNELS[1].key, true, lanes8::weight_fits, |d| {
+                let d = Conv2dDims::of(d);
+                vec![("LANE_C", lane_channels(d.out_c)), ("SPREAD", u32::from(d.out_c == 16))]
+            }),
+        )
     },
 ];
 
