@@ -15,6 +15,15 @@ struct Dims {
 @group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>; // (batch, pixels, 4)
 @group(0) @binding(3) var<storage, read_write> words: array<u32>; // (batch, pixels): R | G << 8 | B << 16
 
+// The batch's picture b, counted from the chunk's first.
+fn picture_of(b: u32) -> u32 {
+    return order[min(step.first + dims.offset + b, dims.pictures - 1u)] - dims.chunk_first;
+}
+
+fn lies_here(picture: u32) -> bool {
+    return picture < dims.chunk_len;
+}
+
 fn rescaled(word: u32, at: u32) -> f32 {
     // Keras multiplies by fl32(1/255); dividing by 255 differs in 126 of 256 values.
     return f32((word >> (8u * at)) & 255u) * 0.003921569;
@@ -27,8 +36,8 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let id = linear_id(gid);
     let quad = id % quads;
     let b = id / quads;
-    let picture = order[min(step.first + dims.offset + b, dims.pictures - 1u)] - dims.chunk_first;
-    if (b < dims.batch && picture < dims.chunk_len) {
+    let picture = picture_of(b);
+    if (b < dims.batch && lies_here(picture)) {
         let at = (picture * quads + quad) * 3u;
         let w0 = images[at];
         let w1 = images[at + 1u];
@@ -49,8 +58,8 @@ fn bytes(@builtin(global_invocation_id) gid: vec3<u32>) {
     let id = linear_id(gid);
     let quad = id % quads;
     let b = id / quads;
-    let picture = order[min(step.first + dims.offset + b, dims.pictures - 1u)] - dims.chunk_first;
-    if (b < dims.batch && picture < dims.chunk_len) {
+    let picture = picture_of(b);
+    if (b < dims.batch && lies_here(picture)) {
         let at = (picture * quads + quad) * 3u;
         let w0 = images[at];
         let w1 = images[at + 1u];

@@ -146,7 +146,7 @@ fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     .collect()
 }
 
-/// Windows of a pass of the eight-lane kernels' loops.
+/// Windows of a pass of the eight-lane weight gradient's loop.
 const WINDOWS: u32 = 2;
 
 /// The variants: for GPUs, then for drivers on CPUs.
@@ -195,7 +195,7 @@ pub const TECHNIQUES: &[Kernel] = &[
         },
         loops: |d| {
             let d = Conv2dDims::of(d);
-            passes(&[d.out_h as usize / 2, (d.out_w / 2).div_ceil(WINDOWS) as usize])
+            passes(&[d.out_h as usize / 2, d.out_w as usize / 2])
         },
         cases: || variant_cases(lanes8::forward_fits),
         ..another(
@@ -235,4 +235,21 @@ pub const TECHNIQUES: &[Kernel] = &[
 /// The call's pictures.
 fn words<'a, T: Real>(call: &Call<'a, T>) -> Input<'a, T> {
     Input::Words(call.reads[0].u())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::takes;
+
+    #[test]
+    fn techniques_take_pictures_of_the_shapes_that_they_are_made_for() {
+        let conv = |filters, same| Conv2dDims::new(2, [9, 6, 4], filters, [3, 3], same, true).pooled();
+        let wide = Conv2dDims { k_w: 5, ..conv(16, false) };
+        let [forward, weight] = ["forward", "backward_weight"].map(|entry| format!("conv2d_relu_maxpool2x2.{entry}_pictures"));
+        takes(&format!("{forward}/tile"), &[conv(8, false), conv(16, true)], &[conv(12, false), wide]);
+        takes(&format!("{weight}/tile"), &[conv(8, false), conv(16, true)], &[conv(12, false), wide]);
+        takes(&format!("{forward}/winograd_lanes8"), &[conv(16, false), conv(32, true)], &[conv(8, false), wide]);
+        takes(&format!("{weight}/sparse_lanes8"), &[conv(16, false), conv(32, false)], &[conv(16, true), conv(8, false), wide]);
+    }
 }
