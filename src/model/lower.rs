@@ -1,8 +1,9 @@
 //! Lowers the layer list to plans: the forward list, and the same list reversed.
 //!
 //! Activations are `layer/y`, their gradients `layer/dy`; `layer/dz` is the gradient before the relu. Training and evaluation
-//! fuse convolution, relu and pool. Explaining keeps the full-size activation, which the maps are made of, but not its gradient:
-//! behind the pool are the same values without the three zeros to each.
+//! fuse convolution, relu and pool, and their first layer reads the pictures' bytes (`words`). Explaining keeps the full-size
+//! activation, which the maps are made of, but not its gradient: behind the pool are the same values without the three zeros to
+//! each. Its first layer reads floats (`x`).
 
 use super::{Layer, LayerOp, Model, Shape};
 use crate::kernel::Dims;
