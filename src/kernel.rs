@@ -531,6 +531,8 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::gather::KERNELS,
     ops::conv2d::KERNELS,
     ops::conv2d_relu_maxpool2x2::KERNELS,
+    ops::pictures::KERNELS,
+    ops::pictures::TECHNIQUES,
     ops::relu::KERNELS,
     ops::maxpool2x2::KERNELS,
     ops::dense::KERNELS,

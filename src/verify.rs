@@ -4,8 +4,9 @@
 //!
 //! * **exact**: every float is an integer of -4..=4, so that all partial sums stay below 2^24 and no order of summation rounds:
 //!   the kernel must equal its f64 twin, rounded to f32, in every element. Small integers also force ties (pool, argmax, relu
-//!   at 0). Techniques with fractions of their own ([`FRACTIONS`]) get -1, 0 and 1, and of their denominator's multiples what they
-//!   take fractions of. Kernels with a quotient or an exponential ([`Bound::Own`], [`INEXACT`]) get the same inputs, judged by their bound.
+//!   at 0). Pictures have bytes of 0 and 255, which are 0 and 1 as floats. Techniques with fractions of their own ([`FRACTIONS`]) get -1,
+//!   0 and 1, and of their denominator's multiples what they take fractions of. Kernels with a quotient or an exponential
+//!   ([`Bound::Own`], [`INEXACT`]) get the same inputs, judged by their bound.
 //! * **bounded**: random floats of [-1, 1); `|got - twin| <= bound` in every element with the bound of [`Kernel::bound`], made
 //!   from the inputs and the number of roundings, not picked by hand.
 //!
@@ -18,6 +19,7 @@
 use crate::kernel::{self, Access, Binding, Bound, Buffer, Call, Elem, Kernel, Real, Step, Values};
 use crate::ops::adam::Adam;
 use crate::ops::conv2d::Conv2dDims;
+use crate::ops::gather::pixels;
 use crate::plan::{PlanId, Program};
 use crate::player::{Adapter, GpuPlayer, Player};
 use crate::rng;
@@ -270,7 +272,16 @@ fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, [seed, place]: [u32; 2], bind
         (Some(values), _, _) => values,
         (None, Access::Write, Elem::F32) => Values::F(vec![f32::from_bits(NAN_BITS); len]),
         (None, Access::Write, Elem::U32) => Values::U(vec![PATTERN; len]),
-        (None, _, Elem::U32) => Values::U(indices().map(|i| rng::hash3(seed, 100 + place, i)).collect()),
+        (None, _, Elem::U32) => Values::U(
+            indices()
+                .map(|i| rng::hash3(seed, 100 + place, i))
+                .map(|bits| match tier {
+                    // Bytes of a picture: as floats 0 and 1, so that these are integers too.
+                    Tier::Integers => (bits & 0x0101_0101) * 255,
+                    Tier::Floats => bits,
+                })
+                .collect(),
+        ),
         (None, _, Elem::F32) => Values::F(
             indices()
                 .map(|i| rng::hash3(seed, 100 + place, i))
@@ -426,7 +437,10 @@ fn near_ties(case: &Case) -> Option<Vec<[bool; 5]>> {
     let Bound::Twin(roundings) = conv.bound else { return None };
     let values = |map: fn(f64) -> f64| {
         let mut y = Buffer::zeros(Elem::F32, d.y_len());
-        let inputs = case.buffers::<f64>(map);
+        let mut inputs = case.buffers::<f64>(map);
+        if let Buffer::U(words) = &inputs[0] {
+            inputs[0] = Buffer::F(pixels(words));
+        }
         let reads: Vec<&Buffer<f64>> = inputs.iter().take(3).collect();
         let dims = kernel::Dims::words(&d);
         (conv.twin.f64)(&mut Call { dims: &dims, step: &case.step, reads: &reads, writes: &mut [&mut y] });

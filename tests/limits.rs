@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use wgradcam::data::{Dataset, TraitCounts};
 use wgradcam::engine::{Engine, PassRequest};
 use wgradcam::kernel::{self, Needs};
-use wgradcam::model::{Mode, Model, ModelSettings, PictureSet, lower};
+use wgradcam::model::{Explain, Mode, Model, ModelSettings, PictureSet, Target, Technique, lower};
 use wgradcam::ops::RESCALE;
 use wgradcam::ops::dropout::DropoutDims;
 use wgradcam::plan::Program;
@@ -18,6 +18,7 @@ use wgradcam::verify;
 const SMALL: usize = 20_000;
 /// WebGPU's largest storage binding.
 const BINDING: usize = 128 << 20;
+const EXPLAIN: Mode = Mode::Explain(Explain { target: Target::Predicted, technique: Technique::Gradcam });
 
 fn floors() -> Option<[Adapter; 2]> {
     let adapters = [Floor::Default, Floor::Downlevel].map(|floor| common::adapter().map(|a| a.within(floor)));
@@ -78,16 +79,23 @@ fn pictures_past_one_binding_are_split_and_gathered_from_every_part() {
     let data = told_apart(700, size);
     let settings = ModelSettings { size, filters: vec![4], dense: vec![], ..ModelSettings::default() };
     let model = Model::new(&settings, 2).expect("a network");
-    let request = PassRequest { set: "train", data: &data, batch: 4, mode: Mode::Train };
-    let mut engine = Engine::new(&model, &choice(adapter), &[request]).expect("it fits in parts");
+    let requests = [Mode::Train, EXPLAIN].map(|mode| PassRequest { set: "train", data: &data, batch: 4, mode });
+    let mut engine = Engine::new(&model, &choice(adapter), &requests).expect("it fits in parts");
     let parts = (0..).take_while(|k| engine.player().program().find(&format!("train/images.{k}")).is_some()).count();
     assert_eq!(parts, 2);
     let pass = engine.pass(0);
     let mut order: Vec<u32> = (0..700).collect();
     order[..4].copy_from_slice(&[699, 0, 682, 683]);
     engine.set_order(&pass, &order).expect("an order");
-    let batch = pass.batches()[0];
-    engine.play(&[(batch, wgradcam::engine::reading_step(0, 0))]).expect("a step");
+    for i in 0..2 {
+        let batch = engine.pass(i).batches()[0];
+        engine.play(&[(batch, wgradcam::engine::reading_step(0, 0))]).expect("a step");
+    }
+    // Training reads bytes, of which the GPU's player gives the bits; explaining reads floats.
+    let words = engine.player().read("words").expect("the batch");
+    for (row, picture) in words.chunks_exact(256 * 256).zip(&order) {
+        assert!(row.iter().all(|word| word.to_bits() == picture % 251 * 0x01_0101), "picture {picture}");
+    }
     let x = engine.player().read("x").expect("the batch");
     for (row, picture) in x.chunks_exact(256 * 256 * 4).zip(order) {
         let value = (picture % 251) as f32 * RESCALE;
@@ -128,7 +136,7 @@ fn a_tensor_past_the_binding_is_an_error_with_the_remedy() {
     let data = told_apart(40, [512, 512]);
     let settings = ModelSettings { size: [512, 512], filters: vec![4], dense: vec![], ..ModelSettings::default() };
     let model = Model::new(&settings, 2).expect("a network");
-    let request = PassRequest { set: "val", data: &data, batch: 40, mode: Mode::Evaluate };
+    let request = PassRequest { set: "val", data: &data, batch: 40, mode: EXPLAIN };
     let error = format!("{:#}", Engine::new(&model, &choice(adapter), &[request]).err().expect("160 MiB in one binding"));
     assert!(error.contains("x needs 167772160 bytes") && error.contains("--batch-size"), "{error}");
 }

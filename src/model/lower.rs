@@ -1,8 +1,9 @@
 //! Lowers the layer list to plans: the forward list, and the same list reversed.
 //!
 //! Activations are `layer/y`, their gradients `layer/dy`; `layer/dz` is the gradient before the relu. Training and evaluation
-//! fuse convolution, relu and pool. Explaining keeps the full-size activation, which the maps are made of, but not its gradient:
-//! behind the pool are the same values without the three zeros to each.
+//! fuse convolution, relu and pool, and their first layer reads the pictures' bytes (`words`). Explaining keeps the full-size
+//! activation, which the maps are made of, but not its gradient: behind the pool are the same values without the three zeros to
+//! each. Its first layer reads floats (`x`).
 
 use super::{Layer, LayerOp, Model, Shape};
 use crate::kernel::Dims;
@@ -200,7 +201,11 @@ impl Lowering<'_> {
 
     /// Name of the activation that layer `i` reads.
     fn input(&self, i: usize) -> String {
-        if i == 0 { "x".into() } else { self.output(i - 1) }
+        match i {
+            0 if self.fused() => "words".into(),
+            0 => "x".into(),
+            _ => self.output(i - 1),
+        }
     }
 
     /// Name of the activation that layer `i` gives; flatten, and dropout outside training, pass theirs on.
@@ -260,7 +265,9 @@ impl Lowering<'_> {
                 offset: self.first as u32,
             };
             let (images, order) = (self.set_tensor(&format!("images.{k}")), self.set_tensor("order"));
-            self.program.dispatch("input", "gather.forward", dims.words(), &[&images, &order, "x"]);
+            // The fused first layer reads the pictures' bytes.
+            let (key, to) = if self.fused() { ("gather.bytes", "words") } else { ("gather.forward", "x") };
+            self.program.dispatch("input", key, dims.words(), &[&images, &order, to]);
         }
     }
 
@@ -276,7 +283,8 @@ impl Lowering<'_> {
                     let pool = self.model.layers[i + 1].name.as_str();
                     let [y, argmax] = ["y", "argmax"].map(|t| format!("{pool}/{t}"));
                     let tensors = [&*x, &kernel, &bias, &y, &argmax];
-                    self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward", dims, &tensors);
+                    let key = if i == 0 { "conv2d_relu_maxpool2x2.forward_pictures" } else { "conv2d_relu_maxpool2x2.forward" };
+                    self.program.dispatch(name, key, dims, &tensors);
                 } else {
                     let dims = self.conv_dims(layer).words();
                     self.program.dispatch(name, "conv2d.forward", dims, &[&x, &kernel, &bias, &y]);
@@ -397,7 +405,8 @@ impl Lowering<'_> {
                 let op = "conv2d_relu_maxpool2x2";
                 if self.training() {
                     let tensors = [&*x, &dy, &argmax, &partial];
-                    self.program.dispatch(name, &format!("{op}.backward_weight"), d.words(), &tensors);
+                    let key = format!("{op}.backward_weight{}", if i == 0 { "_pictures" } else { "" });
+                    self.program.dispatch(name, &key, d.words(), &tensors);
                     self.program.dispatch(name, "conv2d.reduce_weight", d.words(), &[&partial, &dkernel, &dbias]);
                 } else {
                     // The codes of an unfused pool do not tell where the relu is closed.

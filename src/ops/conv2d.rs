@@ -3,6 +3,7 @@
 //! Forward: `y[n,oy,ox,co] = relu?(bias[co] + sum_{ky,kx,ci} x[n,oy+ky-pt,ox+kx-pl,ci] weight[ky,kx,ci,co])`.
 //! The gradients are its adjoints in `x` and in `weight`.
 
+use super::gather::rescale;
 use super::gemm::{Mat, matmul};
 use super::product;
 use super::{direct, winograd};
@@ -290,6 +291,33 @@ fn block_rows(pitch: usize, channels: usize, rows: usize) -> usize {
     (BLOCK / (pitch * channels)).next_multiple_of(2).clamp(2, rows.max(2))
 }
 
+/// What a convolution sees.
+#[derive(Clone, Copy)]
+pub(super) enum Input<'a, T> {
+    /// Activations: (batch, h, w, channels).
+    Floats(&'a [T]),
+    /// Pictures as `gather.bytes` leaves them, a word for four channels, of which the last is 0: (batch, h, w).
+    Words(&'a [u32]),
+}
+
+impl<'a, T: Real> Input<'a, T> {
+    /// Elements `from..from+len` of the activations; of words only whole pixels.
+    pub(super) fn part(self, from: usize, len: usize) -> Self {
+        match self {
+            Self::Floats(x) => Self::Floats(&x[from..][..len]),
+            Self::Words(words) => Self::Words(&words[from / 4..][..len / 4]),
+        }
+    }
+
+    /// Copies it, as activations.
+    pub(super) fn copy_to(self, to: &mut [T]) {
+        match self {
+            Self::Floats(x) => to.copy_from_slice(x),
+            Self::Words(words) => rescale(words, to),
+        }
+    }
+}
+
 /// Rows of pixels with the padding made real. A patch of `k_h` x `k_w` pixels is then `k_h` contiguous runs, and the patches of
 /// neighbouring pixels are one matrix whose rows overlap: im2col without copying.
 pub(super) struct Window<'a, T> {
@@ -301,25 +329,29 @@ pub(super) struct Window<'a, T> {
 
 impl<'a, T: Real> Window<'a, T> {
     /// Rows `top..top+rows` of `picture` ((`h`, `w`, channels), `left` zeros before each row); rows outside it are zeros.
-    /// Without padding they are the picture's own memory; else they are copied into `scratch`.
+    /// Floats without padding are the picture's own memory; all else is copied into `scratch`.
     fn new(
-        picture: &'a [T],
+        picture: Input<'a, T>,
         [h, w, channels]: [usize; 3],
         [top, left]: [isize; 2],
         [rows, pitch]: [usize; 2],
         scratch: &'a mut Vec<T>,
     ) -> Self {
         let inside = top >= 0 && top as usize + rows <= h;
-        if inside && left == 0 && pitch == w {
+        if let (Input::Floats(picture), true) = (picture, inside && left == 0 && pitch == w) {
             return Self { data: &picture[top as usize * w * channels..][..rows * w * channels], pitch, channels };
         }
-        scratch.clear();
         scratch.resize(rows * pitch * channels, T::zero());
         for (r, to) in scratch.chunks_exact_mut(pitch * channels).enumerate() {
             let y = top + r as isize;
             if (0..h as isize).contains(&y) {
-                let row = &picture[y as usize * w * channels..][..w * channels];
-                to[left as usize * channels..][..w * channels].copy_from_slice(row);
+                let (before, to) = to.split_at_mut(left as usize * channels);
+                let (to, behind) = to.split_at_mut(w * channels);
+                picture.part(y as usize * w * channels, w * channels).copy_to(to);
+                before.fill(T::zero());
+                behind.fill(T::zero());
+            } else {
+                to.fill(T::zero());
             }
         }
         Self { data: scratch, pitch, channels }
@@ -367,15 +399,15 @@ impl Conv2dDims {
     }
 
     /// Picture `n` of x.
-    fn picture<'a, T>(&self, x: &'a [T], n: usize) -> &'a [T] {
+    fn picture<'a, T: Real>(&self, x: Input<'a, T>, n: usize) -> Input<'a, T> {
         let len = product(&[self.in_h, self.in_w, self.in_c]);
-        &x[n * len..(n + 1) * len]
+        x.part(n * len, len)
     }
 
     /// What output rows `oy..oy+rows` of picture `n` see.
     pub(super) fn window<'a, T: Real>(
         &self,
-        x: &'a [T],
+        x: Input<'a, T>,
         n: usize,
         oy: usize,
         rows: usize,
@@ -390,7 +422,7 @@ impl Conv2dDims {
 /// The product of output rows `oy..oy+rows` of picture `n`, before bias and relu, into `scratch.z`.
 pub(super) fn correlate_rows<T: Real>(
     d: &Conv2dDims,
-    [x, weight]: [&[T]; 2],
+    (x, weight): (Input<T>, &[T]),
     [n, oy, rows]: [usize; 3],
     scratch: &mut Scratch<T>,
 ) {
@@ -412,13 +444,19 @@ fn forward_on(arch: Arch, call: &mut Call<f32>) {
     } else {
         return forward(call);
     };
-    let inputs = [&call.read(0)[..d.x_len()], &call.read(1)[..d.weight_len()], &call.read(2)[..d.out_c as usize]];
-    fast(arch, &d, inputs, &mut call.writes[0].f_mut()[..d.y_len()]);
+    let x = Input::Floats(&call.read(0)[..d.x_len()]);
+    fast(
+        arch,
+        &d,
+        x,
+        [&call.read(1)[..d.weight_len()], &call.read(2)[..d.out_c as usize]],
+        &mut call.writes[0].f_mut()[..d.y_len()],
+    );
 }
 
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
-    let (inputs, bias) = ([call.read(0), call.read(1)], call.read(2));
+    let (inputs, bias) = ((Input::Floats(call.read(0)), call.read(1)), call.read(2));
     let (out_h, out_c) = (d.out_h as usize, d.out_c as usize);
     let row = d.out_w as usize * out_c;
     let step = d.block_rows();
@@ -470,7 +508,12 @@ pub(super) fn input_gradient<T: Real>(d: &Conv2dDims, dy: &[T], weight: &[T], dx
         for (i, dx) in dx.chunks_mut(step * row).enumerate() {
             let rows = dx.len() / row;
             let start = [(i * step) as isize - above, left];
-            Window::new(picture, size, start, [rows + k_h - 1, pitch], window).correlate(&turned, [k_h, k_w, in_c], rows, z);
+            Window::new(Input::Floats(picture), size, start, [rows + k_h - 1, pitch], window).correlate(
+                &turned,
+                [k_h, k_w, in_c],
+                rows,
+                z,
+            );
             for (dx, z) in dx.chunks_exact_mut(row).zip(z.chunks_exact(pitch * in_c)) {
                 dx.copy_from_slice(&z[..row]);
             }
@@ -480,12 +523,12 @@ pub(super) fn input_gradient<T: Real>(d: &Conv2dDims, dy: &[T], weight: &[T], dx
 
 fn backward_weight<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
-    weight_gradient(&d, [call.read(0), call.read(1)], 1, call.writes[0].f_mut());
+    weight_gradient(&d, Input::Floats(call.read(0)), call.read(1), 1, call.writes[0].f_mut());
 }
 
 /// The partial sums of the weight gradient from `x` and `dy` at full size. A split's rows are `height` output rows each: 1, or
 /// 2 for rows of pooling windows, where an odd last row counts for nothing.
-pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, [x, dy]: [&[T]; 2], height: usize, partial: &mut [T]) {
+pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, x: Input<T>, dy: &[T], height: usize, partial: &mut [T]) {
     let (out_h, out_w, in_c) = (d.out_h as usize, d.out_w as usize, d.in_c as usize);
     let [k_h, k_w, out_c] = d.kernel();
     let per_picture = out_h / height;

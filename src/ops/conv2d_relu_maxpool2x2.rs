@@ -4,7 +4,7 @@
 //! from. Ties go to the first maximum in row-major order, as in TensorFlow. The gradients take the pooled gradient and the
 //! places: the one before the relu, three quarters and more of it zeros, is never stored.
 
-use super::conv2d::{self, BLOCK_WGSL, Conv2dDims, Scratch};
+use super::conv2d::{self, BLOCK_WGSL, Conv2dDims, Input, Scratch};
 use super::maxpool2x2::{self, pool_row, route};
 use super::product;
 use super::{direct, sparse, winograd};
@@ -14,10 +14,10 @@ use rayon::prelude::*;
 
 const BACKWARD_SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2_backward.wgsl");
 
-fn pooled_len(d: &[u32]) -> usize {
+pub(super) fn pooled_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).pooled_len()
 }
-fn argmax_len(d: &[u32]) -> usize {
+pub(super) fn argmax_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).pooled_len() / 4
 }
 
@@ -32,7 +32,7 @@ pub(super) fn places(len: usize, seed: u32) -> Values {
 }
 
 /// The same with a third or so of the windows dead, as the relu leaves them.
-fn codes(len: usize, seed: u32) -> Values {
+pub(super) fn codes(len: usize, seed: u32) -> Values {
     let Values::U(mut words) = places(len, seed) else { unreachable!("places are words") };
     for (i, word) in (0..).zip(&mut words) {
         let alive = crate::rng::hash3(seed, 78, i).to_le_bytes();
@@ -150,23 +150,35 @@ fn forward_f32(call: &mut Call<f32>) {
 }
 
 fn forward_on(arch: Arch, call: &mut Call<f32>) {
+    let x = Input::Floats(call.read(0));
+    forward_of(arch, call, x);
+}
+
+/// The same for either kind of input.
+pub(super) fn forward_of(arch: Arch, call: &mut Call<f32>, x: Input<f32>) {
     let d: Conv2dDims = call.dims();
     let fast = if winograd::fits(arch, &d) {
         winograd::pooled
     } else if direct::fits(arch, &d) {
         direct::pooled
     } else {
-        return forward(call);
+        return sum_up(call, x);
     };
-    let inputs = [&call.read(0)[..d.x_len()], &call.read(1)[..d.weight_len()], &call.read(2)[..d.out_c as usize]];
+    let inputs = [&call.read(1)[..d.weight_len()], &call.read(2)[..d.out_c as usize]];
     let [y, argmax] = call.writes else { panic!("forward writes two buffers") };
     let len = d.pooled_len();
-    fast(arch, &d, inputs, &mut y.f_mut()[..len], &mut argmax.u_mut()[..len / 4]);
+    fast(arch, &d, x, inputs, &mut y.f_mut()[..len], &mut argmax.u_mut()[..len / 4]);
 }
 
 fn forward<T: Real>(call: &mut Call<T>) {
+    let x = Input::Floats(call.read(0));
+    sum_up(call, x);
+}
+
+/// The sums as they are written, for either kind of input.
+pub(super) fn sum_up<T: Real>(call: &mut Call<T>, x: Input<T>) {
     let d: Conv2dDims = call.dims();
-    let (inputs, bias) = ([call.read(0), call.read(1)], call.read(2));
+    let (inputs, bias) = ((x, call.read(1)), call.read(2));
     let (pool_h, pool_w, c) = ((d.out_h / 2) as usize, (d.out_w / 2) as usize, d.out_c as usize);
     let (step, row) = (d.block_rows(), d.pitch() * c);
     let [y, argmax] = call.writes else { panic!("forward writes two buffers") };
@@ -226,19 +238,31 @@ fn backward_weight_f32(call: &mut Call<f32>) {
 }
 
 fn backward_weight_on(arch: Arch, call: &mut Call<f32>) {
+    let x = Input::Floats(call.read(0));
+    weight_gradient_of(arch, call, x);
+}
+
+/// The same for either kind of input.
+pub(super) fn weight_gradient_of(arch: Arch, call: &mut Call<f32>, x: Input<f32>) {
     let d: Conv2dDims = call.dims();
     if !sparse::fits_weight(arch, &d) {
-        return backward_weight(call);
+        return weight_gradient(call, x);
     }
-    let inputs = [&call.read(0)[..d.x_len()], &call.read(1)[..d.pooled_len()]];
+    let dy = &call.read(1)[..d.pooled_len()];
     let argmax = &call.reads[2].u()[..d.pooled_len() / 4];
-    sparse::backward_weight(arch, &d, inputs, argmax, &mut call.writes[0].f_mut()[..d.partial_len()]);
+    sparse::backward_weight(arch, &d, x, dy, argmax, &mut call.writes[0].f_mut()[..d.partial_len()]);
 }
 
 fn backward_weight<T: Real>(call: &mut Call<T>) {
+    let x = Input::Floats(call.read(0));
+    weight_gradient(call, x);
+}
+
+/// The sums as they are written, for either kind of input.
+pub(super) fn weight_gradient<T: Real>(call: &mut Call<T>, x: Input<T>) {
     let d: Conv2dDims = call.dims();
     let dz = dz(&d, call.read(1), call.reads[2].u());
-    conv2d::weight_gradient(&d, [call.read(0), &dz], 2, call.writes[0].f_mut());
+    conv2d::weight_gradient(&d, x, &dz, 2, call.writes[0].f_mut());
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! conv2d 3x3 + bias + relu, with or without a 2x2 max-pool, in f32 on a picture of 4 channels, as the sum is written: with so
 //! few inputs the transforms of `winograd` would cost what they save.
 
-use super::conv2d::Conv2dDims;
+use super::conv2d::{Conv2dDims, Input};
 use super::simd::{self, CHUNK, pool, relu, vectors, vectors_mut};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -25,14 +25,14 @@ pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
 }
 
 /// The pooled `y` and its codes, a byte each in `argmax`, of all pictures.
-pub fn pooled(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32], argmax: &mut [u32]) {
+pub fn pooled(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y: &mut [f32], argmax: &mut [u32]) {
     let [pool_h, pool_w] = [d.out_h, d.out_w].map(|n| n as usize / 2);
-    forward(arch, d, inputs, [2 * pool_h, 2 * pool_w], Out::pooled(d, y, argmax));
+    forward(arch, d, x, inputs, [2 * pool_h, 2 * pool_w], Out::pooled(d, y, argmax));
 }
 
 /// The full-size `y` of all pictures.
-pub fn full(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32]) {
-    forward(arch, d, inputs, [d.out_h, d.out_w].map(|n| n as usize), Out::full(d, y));
+pub fn full(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y: &mut [f32]) {
+    forward(arch, d, x, inputs, [d.out_h, d.out_w].map(|n| n as usize), Out::full(d, y));
 }
 
 /// What a picture's windows leave.
@@ -60,7 +60,8 @@ impl<'a> Out<'a> {
 fn forward<'a>(
     arch: Arch,
     d: &Conv2dDims,
-    [x, weight, bias]: [&[f32]; 3],
+    x: Input<f32>,
+    [weight, bias]: [&[f32]; 2],
     size: [usize; 2],
     pictures: impl IndexedParallelIterator<Item = Out<'a>>,
 ) {

@@ -60,64 +60,121 @@ fn x_len(d: &[u32]) -> usize {
     product(&[d.batch, d.pixels, 4])
 }
 
-/// The op's kernel.
-pub const KERNELS: &[Kernel] = &[Kernel {
-    key: "gather.forward",
-    variant: None,
-    formula: "x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+offset+b], times fl32(1/255), if that picture lies in this chunk",
-    file: "gather.wgsl",
-    source: include_str!("../../shaders/gather.wgsl"),
-    shared: &[SLICE_WGSL, STEP_WGSL],
-    entry: "forward",
-    dims: GatherDims::FIELDS,
-    step: true,
-    bindings: &[
-        Binding::read("images", images_len).words(),
-        Binding::read("order", order_len).words(),
-        Binding::write("x", x_len).updated(),
-    ],
-    grid: |d| {
-        let d = GatherDims::of(d);
-        grid(product(&[d.batch, d.pixels.div_ceil(4)]))
+fn words_len(d: &[u32]) -> usize {
+    let d = GatherDims::of(d);
+    product(&[d.batch, d.pixels])
+}
+
+fn cases() -> Vec<Vec<u32>> {
+    [
+        [1, 1, 1, 0, 1, 0],
+        [3, 15, 9, 0, 4, 0],
+        [2, 8, 5, 0, 5, 1],
+        [2, 6, 9, 3, 6, 2],
+        [5, 25, 9, 2, 3, 0],
+        [2, 128 * 128, 6, 0, 6, 0],
+    ]
+    .map(|[batch, pixels, pictures, chunk_first, chunk_len, offset]| {
+        GatherDims { batch, pixels, pictures, chunk_first, chunk_len, offset }.words()
+    })
+    .to_vec()
+}
+
+fn input(d: &[u32], name: &'static str, seed: u32) -> Option<Values> {
+    let pictures = GatherDims::of(d).pictures;
+    let shuffled = || crate::rng::permutation(seed, crate::rng::Stream::Shuffle(0), pictures as usize);
+    (name == "order").then(|| Values::U(shuffled()))
+}
+
+/// A lane takes four pixels, which are three words.
+fn quads(d: &[u32]) -> [u32; 3] {
+    let d = GatherDims::of(d);
+    grid(product(&[d.batch, d.pixels.div_ceil(4)]))
+}
+
+const SOURCE: &str = include_str!("../../shaders/gather.wgsl");
+
+/// The op's kernels.
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        key: "gather.forward",
+        variant: None,
+        formula: "x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+offset+b], times fl32(1/255), if that picture lies in this chunk",
+        file: "gather.wgsl",
+        source: SOURCE,
+        shared: &[SLICE_WGSL, STEP_WGSL],
+        entry: "forward",
+        dims: GatherDims::FIELDS,
+        step: true,
+        bindings: &[
+            Binding::read("images", images_len).words(),
+            Binding::read("order", order_len).words(),
+            Binding::write("x", x_len).updated(),
+        ],
+        grid: quads,
+        loops: no_loops,
+        cost: |d| Cost { flops: x_len(d) as f64, bytes: x_len(d) as f64 * 4.75 },
+        twin: crate::twin!(forward),
+        bound: Bound::Twin(|_| 0.0),
+        cases,
+        input,
     },
-    loops: no_loops,
-    cost: |d| Cost { flops: x_len(d) as f64, bytes: x_len(d) as f64 * 4.75 },
-    twin: crate::twin!(forward),
-    bound: Bound::Twin(|_| 0.0),
-    cases: || {
-        [
-            [1, 1, 1, 0, 1, 0],
-            [3, 15, 9, 0, 4, 0],
-            [2, 8, 5, 0, 5, 1],
-            [2, 6, 9, 3, 6, 2],
-            [5, 25, 9, 2, 3, 0],
-            [2, 128 * 128, 6, 0, 6, 0],
-        ]
-        .map(|[batch, pixels, pictures, chunk_first, chunk_len, offset]| {
-            GatherDims { batch, pixels, pictures, chunk_first, chunk_len, offset }.words()
-        })
-        .to_vec()
+    Kernel {
+        key: "gather.bytes",
+        variant: None,
+        formula: "words[b,p] = R | G << 8 | B << 16 of pixel p of picture order[first+offset+b], if that picture lies in this chunk",
+        file: "gather.wgsl",
+        source: SOURCE,
+        shared: &[SLICE_WGSL, STEP_WGSL],
+        entry: "bytes",
+        dims: GatherDims::FIELDS,
+        step: true,
+        bindings: &[
+            Binding::read("images", images_len).words(),
+            Binding::read("order", order_len).words(),
+            Binding::write("words", words_len).words().updated(),
+        ],
+        grid: quads,
+        loops: no_loops,
+        cost: |d| Cost { flops: 0.0, bytes: words_len(d) as f64 * 7.0 },
+        twin: crate::twin!(bytes),
+        bound: Bound::Twin(|_| 0.0),
+        cases,
+        input,
     },
-    input: |d, name, seed| {
-        let pictures = GatherDims::of(d).pictures;
-        let shuffled = || crate::rng::permutation(seed, crate::rng::Stream::Shuffle(0), pictures as usize);
-        (name == "order").then(|| Values::U(shuffled()))
-    },
-}];
+];
+
+/// Hands every picture of the batch that lies in this chunk, as bytes, to `take` with where it belongs.
+fn pictures<T: Real, E: Send>(
+    d: &GatherDims,
+    call: &[&crate::kernel::Buffer<T>],
+    first: u32,
+    to: &mut [E],
+    take: impl Fn(&mut [E], &[[u8; 3]]) + Sync,
+) {
+    let (images, order) = (call[0].u(), call[1].u());
+    let (first, words) = ((first + d.offset) as usize, words_per_picture(d.pixels as usize));
+    let each = to.len() / d.batch as usize;
+    to.par_chunks_exact_mut(each).enumerate().for_each(|(b, to)| {
+        let picture = order[(first + b).min(d.pictures as usize - 1)].wrapping_sub(d.chunk_first);
+        if picture < d.chunk_len {
+            let bytes: &[u8] = bytemuck::cast_slice(&images[picture as usize * words..][..words]);
+            take(to, bytes.as_chunks::<3>().0);
+        }
+    });
+}
 
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: GatherDims = call.dims();
-    let (images, order) = (call.reads[0].u(), call.reads[1].u());
-    let (first, pixels) = ((call.step.first + d.offset) as usize, d.pixels as usize);
-    let words = words_per_picture(pixels);
-    let pictures = call.writes[0].f_mut()[..x_len(call.dims)].par_chunks_exact_mut(pixels * 4).enumerate();
-    pictures.for_each(|(b, x)| {
-        let picture = order[(first + b).min(d.pictures as usize - 1)].wrapping_sub(d.chunk_first);
-        if picture >= d.chunk_len {
-            return;
-        }
-        let bytes: &[u8] = bytemuck::cast_slice(&images[picture as usize * words..][..words]);
-        x.as_chunks_mut::<4>().0.iter_mut().zip(bytes.as_chunks::<3>().0).for_each(|(to, rgb)| scale(to, rgb));
+    pictures(&d, call.reads, call.step.first, &mut call.writes[0].f_mut()[..x_len(call.dims)], |x, pixels| {
+        x.as_chunks_mut::<4>().0.iter_mut().zip(pixels).for_each(|(to, rgb)| scale(to, rgb));
+    });
+}
+
+fn bytes<T: Real>(call: &mut Call<T>) {
+    let d: GatherDims = call.dims();
+    pictures(&d, call.reads, call.step.first, &mut call.writes[0].u_mut()[..words_len(call.dims)], |words, pixels| {
+        words.iter_mut().zip(pixels).for_each(|(to, &[r, g, b])| *to = u32::from_le_bytes([r, g, b, 0]));
     });
 }
 
@@ -125,4 +182,18 @@ fn scale<T: Real>(to: &mut [T; 4], rgb: &[u8; 3]) {
     // In f32 for every T, as Keras's iterator does it before any cast.
     let [r, g, b] = rgb.map(|byte| T::of(f64::from(f32::from(byte) * RESCALE)));
     *to = [r, g, b, T::zero()];
+}
+
+/// The x that `gather.forward` makes of these pixels of `gather.bytes`.
+pub fn pixels<T: Real>(words: &[u32]) -> Vec<T> {
+    let mut x = vec![T::zero(); 4 * words.len()];
+    rescale(words, &mut x);
+    x
+}
+
+/// What `gather.forward` makes of these pixels of `gather.bytes`.
+pub(super) fn rescale<T: Real>(words: &[u32], x: &mut [T]) {
+    for (to, word) in x.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *to = (word & 0xff_ffff).to_le_bytes().map(|byte| T::of(f64::from(f32::from(byte) * RESCALE)));
+    }
 }

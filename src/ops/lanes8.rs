@@ -12,7 +12,7 @@ use crate::kernel::{Bound, Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, Tiles, V
 const WINOGRAD4_WGSL: &str = include_str!("../../shaders/shared/winograd4.wgsl.jinja");
 
 /// Lanes of a workgroup.
-const LANES: u32 = 8;
+pub(super) const LANES: u32 = 8;
 
 /// Whether a kernel of this house can be unrolled for it: 3 x 3 with few enough channels for the stack and the compiler's time.
 fn small(d: &Conv2dDims) -> bool {
@@ -26,11 +26,11 @@ fn valid(d: &Conv2dDims) -> bool {
 
 /// Channels that a lane of the Winograd kernels makes: the fewer workgroups, the less is loaded again. With eight the
 /// text would be twice as long, and it and the transformed weights are past the first level of cache already.
-fn lane_channels(channels: u32) -> u32 {
+pub(super) fn lane_channels(channels: u32) -> u32 {
     if channels.is_multiple_of(4 * LANES) { 4 } else { 2 }
 }
 
-fn forward_fits(d: &[u32]) -> bool {
+pub(super) fn forward_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
     small(d) && d.out_c % (2 * LANES) == 0 && d.in_c <= 32
 }
@@ -85,7 +85,7 @@ fn weight_block(d: &Conv2dDims) -> [u32; 2] {
     [if d.out_c.is_multiple_of(4 * LANES) { 4 } else { 2 }, if d.in_c.is_multiple_of(8) { 8 } else { 4 }]
 }
 
-fn weight_fits(d: &[u32]) -> bool {
+pub(super) fn weight_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
     small(d) && valid(d) && d.out_c % (2 * LANES) == 0 && d.splits <= MAX_GROUPS
 }

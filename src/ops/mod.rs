@@ -17,6 +17,7 @@ pub mod gradcam;
 pub mod lanes8;
 pub mod maxpool2x2;
 pub mod peak;
+pub mod pictures;
 pub mod relu;
 pub mod resize;
 pub mod score;

@@ -4,7 +4,7 @@
 //!
 //! Vectors run along the three pixels under a row of the kernel and their input channels, which lie side by side in `x`.
 
-use super::conv2d::Conv2dDims;
+use super::conv2d::{Conv2dDims, Input};
 use super::maxpool2x2::DEAD;
 use super::simd::{self, CHUNK, vectors, vectors_mut};
 use bytemuck::{Pod, Zeroable};
@@ -82,7 +82,7 @@ pub fn fits_input(arch: Arch, d: &Conv2dDims) -> bool {
 }
 
 /// The partial sums of the weight gradient from `x`, the pooled `dy` and its codes.
-pub fn backward_weight(arch: Arch, d: &Conv2dDims, [x, dy]: [&[f32]; 2], argmax: &[u32], partial: &mut [f32]) {
+pub fn backward_weight(arch: Arch, d: &Conv2dDims, x: Input<f32>, dy: &[f32], argmax: &[u32], partial: &mut [f32]) {
     let sizes = Sizes::new(d);
     let Sizes { in_c, out_c, pool_h, width, stride, .. } = sizes;
     let rows_per_split = d.rows_per_split as usize;
@@ -99,7 +99,7 @@ pub fn backward_weight(arch: Arch, d: &Conv2dDims, [x, dy]: [&[f32]; 2], argmax:
                 for (k, under) in under.chunks_exact_mut(stride).enumerate().take(ROWS) {
                     let under = &mut under[sizes.left()..][..sizes.line];
                     match sizes.input_row(py, k) {
-                        Some(y) => under.copy_from_slice(&x[(n * sizes.in_h + y) * sizes.line..][..sizes.line]),
+                        Some(y) => x.part((n * sizes.in_h + y) * sizes.line, sizes.line).copy_to(under),
                         None => under.fill(0.0),
                     }
                 }

@@ -16,7 +16,7 @@ fn channel_block(channels: u32) -> Option<u32> {
 
 /// How a tiled convolution is cut: invocations side by side and below each other, each with 4 x 2 pixels, and channels of a
 /// workgroup.
-struct Tiling {
+pub(super) struct Tiling {
     columns: u32,
     rows: u32,
     channels: u32,
@@ -33,7 +33,7 @@ impl Tiling {
         Self { columns, rows, channels: channel_block, blocks }
     }
 
-    fn forward(d: &Conv2dDims) -> Self {
+    pub(super) fn forward(d: &Conv2dDims) -> Self {
         Self::new([(d.out_w / 2).div_ceil(2), d.out_h / 2], d.out_c)
     }
 
@@ -41,22 +41,28 @@ impl Tiling {
         Self::new([d.in_w.div_ceil(4), d.in_h.div_ceil(2)], d.in_c)
     }
 
-    fn constants(&self, from: u32, to: u32) -> Vec<(&'static str, u32)> {
-        vec![("COLUMNS", self.columns), ("ROWS", self.rows), ("TO_B", self.channels), ("FROM_C", from), ("TO_C", to)]
+    /// Of sums over `from` channels, so many of every four.
+    pub(super) fn constants(&self, from: u32, channels: u32, to: u32) -> Vec<(&'static str, u32)> {
+        let sizes = [("COLUMNS", self.columns), ("ROWS", self.rows), ("TO_B", self.channels)];
+        sizes.into_iter().chain([("FROM_C", from), ("CHANNELS", channels), ("TO_C", to)]).collect()
     }
 
-    fn grid(&self, d: &Conv2dDims, to: u32) -> [u32; 3] {
+    pub(super) fn grid(&self, d: &Conv2dDims, to: u32) -> [u32; 3] {
         let [w, h] = self.blocks;
         [w.div_ceil(self.columns) * h.div_ceil(self.rows), to / self.channels, d.batch]
     }
 
-    /// Passes over `from` channels, whose weights come in `fills` parts of four channels.
-    fn loops(&self, from: u32, fills: u32) -> usize {
+    /// Passes over `channels` channels, whose weights come in `fills` parts.
+    pub(super) fn round(&self, channels: u32, fills: u32) -> usize {
         let threads = self.columns * self.rows * self.channels / 8;
         let pixels = ((2 * self.rows + 2) * (self.columns + 1)).div_ceil(threads) as usize;
         let taps = (9 * self.channels / 4 * fills).div_ceil(threads) as usize;
-        let inner = passes(&[pixels]) + passes(&[taps]) + passes(&[4, 3]);
-        1 + from as usize / 4 * (1 + inner)
+        passes(&[pixels]) + passes(&[taps]) + passes(&[channels as usize, 3])
+    }
+
+    /// Passes over `from` channels, four at a time.
+    fn loops(&self, from: u32, fills: u32) -> usize {
+        1 + from as usize / 4 * (1 + self.round(4, fills))
     }
 }
 
@@ -64,7 +70,7 @@ fn three_by_three(d: &Conv2dDims) -> bool {
     d.k_h == 3 && d.k_w == 3 && d.batch <= MAX_GROUPS && d.pooled_len() > 0
 }
 
-fn forward_fits(d: &[u32]) -> bool {
+pub(super) fn forward_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
     three_by_three(d) && channel_block(d.out_c).is_some()
 }
@@ -74,20 +80,20 @@ fn input_fits(d: &[u32]) -> bool {
     three_by_three(d) && channel_block(d.in_c).is_some()
 }
 
-fn weight_fits(d: &[u32]) -> bool {
+pub(super) fn weight_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
     three_by_three(d) && channel_block(d.out_c).is_some() && d.splits <= MAX_GROUPS
 }
 
 /// How the weight gradient is cut: channels in and out of a workgroup, lanes that share its pixels, windows at a time.
-struct WeightTiling {
-    channels: [u32; 2],
+pub(super) struct WeightTiling {
+    pub(super) channels: [u32; 2],
     lanes: u32,
     windows: u32,
 }
 
 impl WeightTiling {
-    fn new(d: &Conv2dDims) -> Self {
+    pub(super) fn new(d: &Conv2dDims) -> Self {
         let channels = [if d.in_c.is_multiple_of(16) { 16 } else { 4 }, channel_block(d.out_c).unwrap_or(8)];
         let owners = 3 * channels[0] / 4 * channels[1] / 8;
         // At most 96 owners, so two lanes or more.
@@ -103,12 +109,13 @@ impl WeightTiling {
         3 * self.channels[0] / 4 * self.channels[1] / 8
     }
 
-    fn constants(d: &[u32]) -> Vec<(&'static str, u32)> {
+    pub(super) fn constants(d: &[u32]) -> Vec<(&'static str, u32)> {
         let t = Self::new(Conv2dDims::of(d));
         vec![("CI_B", t.channels[0]), ("CO_B", t.channels[1]), ("LANES", t.lanes), ("WINDOWS", t.windows)]
     }
 
-    fn loops(&self, d: &Conv2dDims) -> usize {
+    /// Of so many sums that the lanes add up at the end.
+    pub(super) fn loops(&self, d: &Conv2dDims, sums: usize) -> usize {
         let threads = self.owners() * self.lanes;
         let fill = |elements: u32| passes(&[elements.div_ceil(threads) as usize]);
         let chunk = fill((2 * self.windows + 2) * self.channels[0])
@@ -116,7 +123,7 @@ impl WeightTiling {
             + passes(&[(4 * self.windows / self.lanes) as usize]);
         let chunks = (d.out_w / 2).div_ceil(self.windows) as usize;
         let row = 1 + chunks * (1 + chunk);
-        let sums = 26 * passes(&[self.lanes as usize - 1]);
+        let sums = sums * passes(&[self.lanes as usize - 1]);
         1 + d.rows_per_split as usize * (1 + row) + sums
     }
 }
@@ -171,7 +178,7 @@ fn dense_cases() -> Vec<Vec<u32>> {
         .to_vec()
 }
 
-const TILE_WGSL: &str = include_str!("../../shaders/shared/conv2d_tile.wgsl.jinja");
+pub(super) const TILE_WGSL: &str = include_str!("../../shaders/shared/conv2d_tile.wgsl.jinja");
 const DENSE_FILE: &str = "tile/dense.wgsl.jinja";
 const DENSE_SOURCE: &str = include_str!("../../shaders/tile/dense.wgsl.jinja");
 
@@ -215,7 +222,7 @@ pub const KERNELS: &[Kernel] = &[
                 fits: forward_fits,
                 constants: |d| {
                     let d = Conv2dDims::of(d);
-                    Tiling::forward(d).constants(d.in_c, d.out_c)
+                    Tiling::forward(d).constants(d.in_c, 4, d.out_c)
                 },
             },
         )
@@ -243,7 +250,7 @@ pub const KERNELS: &[Kernel] = &[
                 fits: input_fits,
                 constants: |d| {
                     let d = Conv2dDims::of(d);
-                    Tiling::backward_input(d).constants(d.out_c, d.in_c)
+                    Tiling::backward_input(d).constants(d.out_c, 4, d.in_c)
                 },
             },
         )
@@ -256,7 +263,7 @@ pub const KERNELS: &[Kernel] = &[
         },
         loops: |d| {
             let d = Conv2dDims::of(d);
-            WeightTiling::new(d).loops(d)
+            WeightTiling::new(d).loops(d, 26)
         },
         cases: || cases(weight_fits),
         ..another(

@@ -4,7 +4,7 @@
 //! `z = A^T [sum_ci (G w G^T) * (B^T x B)] A` for a patch `x` of 4x4 pixels; the 2x2 results are one pooling window, so with a
 //! pool they never leave the registers. `B` and `A` hold only 0 and +-1, `G` also halves: on small integers all of it is exact.
 
-use super::conv2d::Conv2dDims;
+use super::conv2d::{Conv2dDims, Input};
 use super::direct::Out;
 use super::simd::{self, CHUNK, pool, relu, vectors, vectors_mut};
 use pulp::{Arch, Simd, WithSimd};
@@ -23,21 +23,22 @@ pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
 }
 
 /// The pooled `y` and its codes, a byte each in `argmax`, of all pictures.
-pub fn pooled(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32], argmax: &mut [u32]) {
+pub fn pooled(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y: &mut [f32], argmax: &mut [u32]) {
     let size = [d.out_h, d.out_w].map(|n| n as usize / 2);
-    forward(arch, d, inputs, size, Out::pooled(d, y, argmax));
+    forward(arch, d, x, inputs, size, Out::pooled(d, y, argmax));
 }
 
 /// The full-size `y` of all pictures. Where a size is odd the last windows are moved back and compute a row or column again.
-pub fn full(arch: Arch, d: &Conv2dDims, inputs: [&[f32]; 3], y: &mut [f32]) {
+pub fn full(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y: &mut [f32]) {
     let size = [d.out_h, d.out_w].map(|n| n.div_ceil(2) as usize);
-    forward(arch, d, inputs, size, Out::full(d, y));
+    forward(arch, d, x, inputs, size, Out::full(d, y));
 }
 
 fn forward<'a>(
     arch: Arch,
     d: &Conv2dDims,
-    [x, weight, bias]: [&[f32]; 3],
+    x: Input<f32>,
+    [weight, bias]: [&[f32]; 2],
     size: [usize; 2],
     pictures: impl IndexedParallelIterator<Item = Out<'a>>,
 ) {

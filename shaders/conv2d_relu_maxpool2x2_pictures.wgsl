@@ -1,0 +1,215 @@
+// conv2d + bias + relu + 2x2 max-pooling of pictures as `gather.bytes` leaves them, and its weights' gradient: a word a pixel where
+// x has four floats, and of these the fourth, which is always 0, is neither loaded nor multiplied.
+struct Dims {
+    batch: u32,
+    in_h: u32,
+    in_w: u32,
+    in_c: u32, // 4, of which weight has the last for nothing
+    out_h: u32, // of the convolution, before the pool
+    out_w: u32,
+    out_c: u32,
+    k_h: u32,
+    k_w: u32,
+    pad_top: u32,
+    pad_left: u32,
+    relu: u32,
+    splits: u32,
+    rows_per_split: u32, // rows of windows
+}
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> words: array<u32>; // (batch, in_h, in_w): R | G << 8 | B << 16
+@group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>; // (k_h, k_w, 4, out_c)
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>; // (out_c)
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
+@group(0) @binding(5) var<storage, read_write> argmax: array<u32>; // (batch, out_h/2, out_w/2, out_c/4), a byte per channel
+
+// The picture at a position that may lie in the padding, where it is 0.
+fn x_at(n: u32, iy: i32, ix: i32) -> vec3<f32> {
+    let inside = iy >= 0 && iy < i32(dims.in_h) && ix >= 0 && ix < i32(dims.in_w);
+    let u = u32(clamp(iy, 0, i32(dims.in_h) - 1));
+    let v = u32(clamp(ix, 0, i32(dims.in_w) - 1));
+    let word = select(0u, words[(n * dims.in_h + u) * dims.in_w + v], inside);
+    // Keras multiplies by fl32(1/255); dividing by 255 differs in 126 of 256 values.
+    return vec3<f32>((vec3<u32>(word) >> vec3<u32>(0u, 8u, 16u)) & vec3<u32>(255u)) * 0.003921569;
+}
+
+struct Block {
+    a: array<vec4<f32>, 8>, // channels 4*co .. of pixel row*4 + column
+    b: array<vec4<f32>, 8>, // the four channels after them
+}
+
+// block[p] += sum_{ky,kx,ci<3} x[n, oy+row+ky-pad_top, ox+col+kx-pad_left, ci] * weight[ky, kx, ci, :]
+fn correlate(n: u32, oy: u32, ox: u32, co_a: u32, co_b: u32, block: ptr<function, Block>) {
+    let out_c4 = dims.out_c / 4u;
+    for (var ky = 0u; ky < dims.k_h; ky++) {
+        let iy = i32(oy + ky) - i32(dims.pad_top);
+        for (var kx = 0u; kx < dims.k_w; kx++) {
+            let ix = i32(ox + kx) - i32(dims.pad_left);
+            let row = (ky * dims.k_w + kx) * 4u * out_c4;
+            let wa = mat3x4<f32>(weight[row + co_a], weight[row + out_c4 + co_a], weight[row + 2u * out_c4 + co_a]);
+            let wb = mat3x4<f32>(weight[row + co_b], weight[row + out_c4 + co_b], weight[row + 2u * out_c4 + co_b]);
+            let x0 = x_at(n, iy, ix);
+            let x1 = x_at(n, iy, ix + 1);
+            let x2 = x_at(n, iy, ix + 2);
+            let x3 = x_at(n, iy, ix + 3);
+            let x4 = x_at(n, iy + 1, ix);
+            let x5 = x_at(n, iy + 1, ix + 1);
+            let x6 = x_at(n, iy + 1, ix + 2);
+            let x7 = x_at(n, iy + 1, ix + 3);
+            (*block).a[0] += wa * x0;
+            (*block).b[0] += wb * x0;
+            (*block).a[1] += wa * x1;
+            (*block).b[1] += wb * x1;
+            (*block).a[2] += wa * x2;
+            (*block).b[2] += wb * x2;
+            (*block).a[3] += wa * x3;
+            (*block).b[3] += wb * x3;
+            (*block).a[4] += wa * x4;
+            (*block).b[4] += wb * x4;
+            (*block).a[5] += wa * x5;
+            (*block).b[5] += wb * x5;
+            (*block).a[6] += wa * x6;
+            (*block).b[6] += wb * x6;
+            (*block).a[7] += wa * x7;
+            (*block).b[7] += wb * x7;
+        }
+    }
+}
+
+// As in conv2d_relu_maxpool2x2.wgsl: the first maximum in row-major order, then the relu; NaN stays.
+fn store_window(n: u32, py: u32, px: u32, co: u32, p00: vec4<f32>, p01: vec4<f32>, p10: vec4<f32>, p11: vec4<f32>) {
+    let pool_h = dims.out_h / 2u;
+    let pool_w = dims.out_w / 2u;
+    if (n < dims.batch && px < pool_w) {
+        let b = bias[co];
+        let z1 = p01 + b;
+        let z2 = p10 + b;
+        let z3 = p11 + b;
+        var m = p00 + b;
+        var code = vec4<u32>();
+        code = select(code, vec4<u32>(1u), z1 > m);
+        m = select(m, z1, z1 > m);
+        code = select(code, vec4<u32>(2u), z2 > m);
+        m = select(m, z2, z2 > m);
+        code = select(code, vec4<u32>(3u), z3 > m);
+        m = select(m, z3, z3 > m);
+        code = select(vec4<u32>(4u), code, m > vec4<f32>());
+        let at = ((n * pool_h + py) * pool_w + px) * (dims.out_c / 4u) + co;
+        y[at] = select(m, vec4<f32>(), m < vec4<f32>());
+        argmax[at] = code.x | (code.y << 8u) | (code.z << 16u) | (code.w << 24u);
+    }
+}
+
+// y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0
+@compute @workgroup_size(64)
+fn forward_pictures(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let out_c4 = dims.out_c / 4u;
+    let c_blocks = (out_c4 + 1u) / 2u;
+    let x_blocks = (dims.out_w / 2u + 1u) / 2u;
+    let pool_h = dims.out_h / 2u;
+    let id = linear_id(gid);
+    let co_a = (id % c_blocks) * 2u;
+    let co_b = min(co_a + 1u, out_c4 - 1u);
+    let px = (id / c_blocks) % x_blocks * 2u;
+    let py = (id / (c_blocks * x_blocks)) % pool_h;
+    let n = id / (c_blocks * x_blocks * pool_h);
+    var block = Block();
+    correlate(min(n, dims.batch - 1u), py * 2u, px * 2u, co_a, co_b, &block);
+    store_window(n, py, px, co_a, block.a[0], block.a[1], block.a[4], block.a[5]);
+    store_window(n, py, px + 1u, co_a, block.a[2], block.a[3], block.a[6], block.a[7]);
+    if (co_b != co_a) {
+        store_window(n, py, px, co_b, block.b[0], block.b[1], block.b[4], block.b[5]);
+        store_window(n, py, px + 1u, co_b, block.b[2], block.b[3], block.b[6], block.b[7]);
+    }
+}
+
+@group(0) @binding(2) var<storage, read> pooled_dy: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
+@group(0) @binding(3) var<storage, read> taken: array<u32>; // the forward's argmax
+@group(0) @binding(4) var<storage, read_write> partial: array<vec4<f32>>; // (splits, k_h*k_w*4 + 1, out_c), bias last
+
+// The pixel of a window that each of 4 output channels took: column o is the x under channel o's place.
+fn under(place: vec4<u32>, x00: vec3<f32>, x01: vec3<f32>, x10: vec3<f32>, x11: vec3<f32>) -> mat4x3<f32> {
+    return mat4x3<f32>(pick(place.x, x00, x01, x10, x11), pick(place.y, x00, x01, x10, x11),
+        pick(place.z, x00, x01, x10, x11), pick(place.w, x00, x01, x10, x11));
+}
+
+fn pick(place: u32, x00: vec3<f32>, x01: vec3<f32>, x10: vec3<f32>, x11: vec3<f32>) -> vec3<f32> {
+    let upper = select(x00, x01, place == 1u);
+    let lower = select(x10, x11, place == 3u);
+    return select(upper, lower, place >= 2u);
+}
+
+// Column o of `u` times channel o of g: what a window adds to 3 input by 4 output channels of one tap.
+fn scaled(u: mat4x3<f32>, g: vec4<f32>) -> mat4x3<f32> {
+    return mat4x3<f32>(u[0] * g.x, u[1] * g.y, u[2] * g.z, u[3] * g.w);
+}
+
+fn store_tap(split: u32, tap: u32, co: u32, value: mat4x3<f32>) {
+    let out_c4 = dims.out_c / 4u;
+    let rows = dims.k_h * dims.k_w * 4u + 1u;
+    let at = (split * rows + tap * 4u) * out_c4 + co;
+    let by_input = transpose(value);
+    partial[at] = by_input[0];
+    partial[at + out_c4] = by_input[1];
+    partial[at + 2u * out_c4] = by_input[2];
+    partial[at + 3u * out_c4] = vec4<f32>();
+}
+
+// partial[s,ky,kx,ci,co] = sum over split s's rows of windows of (R, G, B, 0) times fl32(1/255) under the taken place, shifted by the tap, [ci] * dy[window,co]
+// Three neighbouring taps by 3 x 4 channels per invocation.
+@compute @workgroup_size(64)
+fn backward_weight_pictures(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let out_c4 = dims.out_c / 4u;
+    let pool_h = dims.out_h / 2u;
+    let pool_w = dims.out_w / 2u;
+    let x_blocks = (dims.k_w + 2u) / 3u;
+    let id = linear_id(gid);
+    let co = id % out_c4;
+    let kx = (id / out_c4) % x_blocks * 3u;
+    let ky = (id / (out_c4 * x_blocks)) % dims.k_h;
+    let split = id / (out_c4 * x_blocks * dims.k_h);
+    var tap0 = mat4x3<f32>();
+    var tap1 = mat4x3<f32>();
+    var tap2 = mat4x3<f32>();
+    var bias_sum = vec4<f32>();
+    let last = min((split + 1u) * dims.rows_per_split, dims.batch * pool_h);
+    for (var row = split * dims.rows_per_split; row < last; row++) {
+        let n = row / pool_h;
+        let iy = i32(row % pool_h * 2u + ky) - i32(dims.pad_top);
+        let ix = i32(kx) - i32(dims.pad_left);
+        // Upper and lower row of pixels, columns 0 and 1 of four; the next window begins two columns on.
+        var u0 = x_at(n, iy, ix);
+        var u1 = x_at(n, iy, ix + 1);
+        var l0 = x_at(n, iy + 1, ix);
+        var l1 = x_at(n, iy + 1, ix + 1);
+        for (var px = 0u; px < pool_w; px++) {
+            let at = (row * pool_w + px) * out_c4 + co;
+            let place = (vec4<u32>(taken[at]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+            let g = select(pooled_dy[at], vec4<f32>(), place > vec4<u32>(3u));
+            let right = ix + i32(px) * 2;
+            let u2 = x_at(n, iy, right + 2);
+            let u3 = x_at(n, iy, right + 3);
+            let l2 = x_at(n, iy + 1, right + 2);
+            let l3 = x_at(n, iy + 1, right + 3);
+            tap0 += scaled(under(place, u0, u1, l0, l1), g);
+            tap1 += scaled(under(place, u1, u2, l1, l2), g);
+            tap2 += scaled(under(place, u2, u3, l2, l3), g);
+            bias_sum += g;
+            u0 = u2;
+            u1 = u3;
+            l0 = l2;
+            l1 = l3;
+        }
+    }
+    if (split < dims.splits) {
+        let tap = ky * dims.k_w + kx;
+        store_tap(split, tap, co, tap0);
+        if (kx + 1u < dims.k_w) { store_tap(split, tap + 1u, co, tap1); }
+        if (kx + 2u < dims.k_w) { store_tap(split, tap + 2u, co, tap2); }
+        if (tap == 0u) {
+            let rows = dims.k_h * dims.k_w * 4u + 1u;
+            partial[(split * rows + rows - 1u) * out_c4 + co] = bias_sum;
+        }
+    }
+}

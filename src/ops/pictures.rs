@@ -1,0 +1,255 @@
+//! The first layer's conv2d + bias + relu + 2x2 max-pool, and its weights' gradient, on the pictures' bytes:
+//! `shaders/conv2d_relu_maxpool2x2_pictures.wgsl`.
+//!
+//! `gather.bytes` leaves a word to a pixel, a quarter of what four floats take, and who reads it makes floats of three bytes. So
+//! the fourth channel, which is there for the alignment of floats and always 0, costs neither loads nor products. The sums are the
+//! same ones in the same order as those of [`super::conv2d_relu_maxpool2x2`] on `gather.forward`'s x.
+
+use super::conv2d::{self, Conv2dDims, Input};
+use super::conv2d_relu_maxpool2x2 as fused;
+use super::lanes8::{self, LANES, lane_channels};
+use super::product;
+use super::tile::{self, TILE_WGSL, Tiling, WeightTiling};
+use crate::kernel::{
+    Binding, Bound, Call, Cost, Dims, Kernel, Needs, Real, SLICE_WGSL, Twin, Variant, another, grid, passes, random_input,
+};
+use pulp::Arch;
+
+/// Channels that a picture has.
+const COLOURS: u32 = 3;
+
+fn words_len(d: &[u32]) -> usize {
+    let d = Conv2dDims::of(d);
+    product(&[d.batch, d.in_h, d.in_w])
+}
+
+fn cost(d: &[u32], elements: usize) -> Cost {
+    let d = Conv2dDims::of(d);
+    Cost { flops: 2.0 * d.y_len() as f64 * product(&[d.k_h, d.k_w, COLOURS]) as f64, bytes: 4.0 * elements as f64 }
+}
+
+/// One whole window, odd sizes, padding, kernels that are no square, one block over, more rows than partial sums, the notebook's
+/// layer.
+fn cases() -> Vec<Vec<u32>> {
+    [
+        Conv2dDims::new(1, [2, 2, 4], 4, [1, 1], false, true),
+        Conv2dDims::new(2, [5, 7, 4], 12, [3, 3], false, true),
+        Conv2dDims::new(1, [4, 9, 4], 4, [5, 5], true, true),
+        Conv2dDims::new(1, [6, 6, 4], 20, [2, 4], true, true),
+        Conv2dDims::new(3, [11, 13, 4], 16, [3, 3], true, true),
+        Conv2dDims::new(17, [21, 3, 4], 4, [3, 2], false, true),
+        Conv2dDims::new(46, [8, 5, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(1, [128, 128, 4], 16, [3, 3], false, true),
+    ]
+    .map(|d| d.pooled().words())
+    .to_vec()
+}
+
+const SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2_pictures.wgsl");
+
+/// The op's kernels.
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        key: "conv2d_relu_maxpool2x2.forward_pictures",
+        variant: None,
+        formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0",
+        file: "conv2d_relu_maxpool2x2_pictures.wgsl",
+        source: SOURCE,
+        shared: &[SLICE_WGSL],
+        entry: "forward_pictures",
+        dims: Conv2dDims::FIELDS,
+        step: false,
+        bindings: &[
+            Binding::read("words", words_len).words(),
+            Binding::read("weight", conv2d::weight_len),
+            Binding::read("bias", conv2d::bias_len),
+            Binding::write("y", fused::pooled_len),
+            Binding::write("argmax", fused::argmax_len).words(),
+        ],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            grid(product(&[d.batch, d.out_h / 2, (d.out_w / 2).div_ceil(2), (d.out_c / 4).div_ceil(2)]))
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[d.k_h as usize, d.k_w as usize])
+        },
+        cost: |d| cost(d, words_len(d) + conv2d::weight_len(d) + fused::pooled_len(d) + fused::argmax_len(d)),
+        twin: Twin {
+            f32: |call| fused::forward_of(Arch::new(), call, words(call)),
+            f64: |call| fused::sum_up(call, words(call)),
+        },
+        bound: Bound::Twin(|d| {
+            let d = Conv2dDims::of(d);
+            f64::from(d.k_h * d.k_w * COLOURS) + 2.0
+        }),
+        cases,
+        input: random_input,
+    },
+    Kernel {
+        key: "conv2d_relu_maxpool2x2.backward_weight_pictures",
+        variant: None,
+        formula: "partial[s,ky,kx,ci,co] = sum over split s's rows of windows of (R, G, B, 0) times fl32(1/255) under the taken place, shifted by the tap, [ci] * dy[window,co]",
+        file: "conv2d_relu_maxpool2x2_pictures.wgsl",
+        source: SOURCE,
+        shared: &[SLICE_WGSL],
+        entry: "backward_weight_pictures",
+        dims: Conv2dDims::FIELDS,
+        step: false,
+        bindings: &[
+            Binding::read("words", words_len).words(),
+            Binding::read("pooled_dy", fused::pooled_len),
+            Binding::read("taken", fused::argmax_len).words(),
+            Binding::write("partial", conv2d::partial_len),
+        ],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            grid(product(&[d.out_c / 4, d.k_w.div_ceil(3), d.k_h, d.splits]))
+        },
+        loops: |d| Conv2dDims::of(d).row_passes(Conv2dDims::of(d).out_w / 2),
+        cost: |d| cost(d, words_len(d) + fused::pooled_len(d) + fused::argmax_len(d) + conv2d::partial_len(d)),
+        twin: Twin {
+            f32: |call| fused::weight_gradient_of(Arch::new(), call, words(call)),
+            f64: |call| fused::weight_gradient(call, words(call)),
+        },
+        bound: Bound::Twin(|d| {
+            let d = Conv2dDims::of(d);
+            f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0
+        }),
+        cases,
+        input: |d, name, seed| (name == "taken").then(|| fused::codes(fused::argmax_len(d), seed)),
+    },
+];
+
+/// A variant that takes pictures where `fits` takes floats.
+const fn variant(of: &'static str, software: bool, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
+    let needs = if software { Needs::EightLanes } else { Needs::Nothing };
+    Variant { of, needs, software, fits, constants }
+}
+
+type Constants = fn(&[u32]) -> Vec<(&'static str, u32)>;
+
+fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
+    [
+        Conv2dDims::new(1, [4, 4, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(2, [9, 6, 4], 48, [3, 3], false, true),
+        Conv2dDims::new(3, [11, 14, 4], 16, [3, 3], true, true),
+        Conv2dDims::new(2, [9, 13, 4], 32, [3, 3], false, true),
+        Conv2dDims::new(2, [7, 9, 4], 64, [3, 3], true, true),
+        Conv2dDims::new(46, [8, 5, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(2, [5, 71, 4], 8, [3, 3], false, true),
+        Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
+    ]
+    .map(|d| d.pooled().words())
+    .into_iter()
+    .filter(|d| fits(d))
+    .collect()
+}
+
+/// Windows of a pass of the eight-lane weight gradient's loop.
+const WINDOWS: u32 = 2;
+
+/// The variants: for GPUs, then for drivers on CPUs.
+pub const TECHNIQUES: &[Kernel] = &[
+    Kernel {
+        shared: &[SLICE_WGSL, TILE_WGSL],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            Tiling::forward(d).grid(d, d.out_c)
+        },
+        loops: |d| Tiling::forward(Conv2dDims::of(d)).round(COLOURS, COLOURS),
+        cases: || variant_cases(tile::forward_fits),
+        ..another(
+            &KERNELS[0],
+            "conv2d_relu_maxpool2x2.forward_pictures/tile",
+            "tile/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
+            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
+            variant(KERNELS[0].key, false, tile::forward_fits, |d| {
+                let d = Conv2dDims::of(d);
+                Tiling::forward(d).constants(d.in_c, COLOURS, d.out_c)
+            }),
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [d.out_c / WeightTiling::new(d).channels[1], 1, d.splits]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            WeightTiling::new(d).loops(d, 20)
+        },
+        cases: || variant_cases(tile::weight_fits),
+        ..another(
+            &KERNELS[1],
+            "conv2d_relu_maxpool2x2.backward_weight_pictures/tile",
+            "tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
+            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
+            variant(KERNELS[1].key, false, tile::weight_fits, WeightTiling::constants),
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[d.out_h as usize / 2, d.out_w as usize / 2])
+        },
+        cases: || variant_cases(lanes8::forward_fits),
+        ..another(
+            &KERNELS[0],
+            "conv2d_relu_maxpool2x2.forward_pictures/winograd_lanes8",
+            "lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
+            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
+            variant(KERNELS[0].key, true, lanes8::forward_fits, |d| {
+                let d = Conv2dDims::of(d);
+                vec![("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(d.pad_top + d.pad_left > 0))]
+            }),
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [d.out_c / (lane_channels(d.out_c) * LANES), 1, d.splits]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[d.rows_per_split as usize, (d.out_w / 2).div_ceil(WINDOWS) as usize])
+        },
+        cases: || variant_cases(lanes8::weight_fits),
+        ..another(
+            &KERNELS[1],
+            "conv2d_relu_maxpool2x2.backward_weight_pictures/sparse_lanes8",
+            "lanes8/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
+            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
+            variant(KERNELS[1].key, true, lanes8::weight_fits, |d| {
+                let d = Conv2dDims::of(d);
+                vec![("LANE_C", lane_channels(d.out_c)), ("SPREAD", u32::from(d.out_c == 16))]
+            }),
+        )
+    },
+];
+
+/// The call's pictures.
+fn words<'a, T: Real>(call: &Call<'a, T>) -> Input<'a, T> {
+    Input::Words(call.reads[0].u())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::takes;
+
+    #[test]
+    fn techniques_take_pictures_of_the_shapes_that_they_are_made_for() {
+        let conv = |filters, same| Conv2dDims::new(2, [9, 6, 4], filters, [3, 3], same, true).pooled();
+        let wide = Conv2dDims { k_w: 5, ..conv(16, false) };
+        let [forward, weight] = ["forward", "backward_weight"].map(|entry| format!("conv2d_relu_maxpool2x2.{entry}_pictures"));
+        takes(&format!("{forward}/tile"), &[conv(8, false), conv(16, true)], &[conv(12, false), wide]);
+        takes(&format!("{weight}/tile"), &[conv(8, false), conv(16, true)], &[conv(12, false), wide]);
+        takes(&format!("{forward}/winograd_lanes8"), &[conv(16, false), conv(32, true)], &[conv(8, false), wide]);
+        takes(&format!("{weight}/sparse_lanes8"), &[conv(16, false), conv(32, false)], &[conv(16, true), conv(8, false), wide]);
+    }
+}
