@@ -147,6 +147,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.forward",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: forward_fits,
                 constants: forward_constants,
@@ -171,6 +172,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.backward_input",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: input_fits,
                 constants: input_constants,
@@ -197,6 +199,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.backward_weight",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: weight_fits,
                 constants: weight_constants,
@@ -218,6 +221,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "dense.forward",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: products_fit,
                 constants: |_| vec![("PICTURES", PICTURES)],
@@ -239,6 +243,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "dense.backward_input",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: dense_fits,
                 constants: |d| {
@@ -264,6 +269,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "dense.update_weight",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: dense_fits,
                 constants: dense_constants,
