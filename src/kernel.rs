@@ -327,6 +327,10 @@ pub enum Precision {
     F16,
 }
 
+/// For dims and the name of a float buffer, the power of two by which its values are multiplied before they are rounded to f16; none for
+/// a buffer that is not rounded.
+pub type Scale = fn(&[u32], &str) -> Option<f32>;
+
 /// Another technique for the work of a kernel: the same bindings, twin and contract.
 #[derive(Clone, Copy)]
 pub struct Variant {
@@ -340,9 +344,8 @@ pub struct Variant {
     pub fits: fn(&[u32]) -> bool,
     /// What its text is made for: values of the names in the template.
     pub constants: fn(&[u32]) -> Vec<(&'static str, u32)>,
-    /// Of a variant of [`Precision::F16`]: for dims and a float buffer, the power of two by which its values are multiplied before they
-    /// are rounded to f16; none for a buffer that is not rounded.
-    pub f16: Option<fn(&[u32], &str) -> Option<f32>>,
+    /// Of a variant of [`Precision::F16`].
+    pub f16: Option<Scale>,
 }
 
 /// One WGSL entry point with everything the house needs to know of it.

@@ -104,7 +104,9 @@ fn conv_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
         Conv2dDims::new(2, [9, 37, 20], 48, [3, 3], false, true),
         Conv2dDims::new(2, [7, 9, 32], 128, [3, 3], true, true),
         Conv2dDims::new(1, [6, 7, 16], 20, [3, 3], false, true),
-        Conv2dDims::new(46, [8, 5, 64], 32, [3, 3], false, true),
+        Conv2dDims::new(1, [6, 7, 32], 16, [3, 3], false, true),
+        Conv2dDims::new(2, [8, 5, 64], 32, [3, 3], false, true),
+        Conv2dDims::new(46, [8, 5, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [5, 71, 8], 64, [3, 3], false, true),
         Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [63, 63, 16], 32, [3, 3], false, true),
@@ -117,7 +119,7 @@ fn conv_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
 }
 
 fn dense_cases() -> Vec<Vec<u32>> {
-    [(1, 32, 32), (3, 44, 52), (3, 300, 36), (70, 516, 68), (64, 128, 64), (130, 300, 132), (16, 12_544, 128)]
+    [(1, 32, 32), (3, 44, 52), (3, 300, 36), (5, 64, 100), (70, 516, 68), (64, 128, 64), (130, 300, 132), (16, 12_544, 128)]
         .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, true).words())
         .to_vec()
 }
