@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
         adapter.choose_variants(&mut whole);
     }
     if let Some(adapter) = &choice.adapter {
-        let report = verify::run(adapter, Some(&args.filter).filter(|f| !f.is_empty()).map(String::as_str), |_| ())?;
+        let report = verify::run(adapter, Some(&args.filter).filter(|f| !f.is_empty()).map(String::as_str), None, |_| ())?;
         anyhow::ensure!(report.passed, "a kernel fails verify; nothing is timed");
     }
     let mut total = 0.0;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use wgradcam::data::Dataset;
 use wgradcam::engine::{Batch, Engine, PassRequest, reading_step};
-use wgradcam::kernel::Step;
+use wgradcam::kernel::{Precision, Step};
 use wgradcam::model::{Mode, Model, ModelSettings};
 use wgradcam::ops::adam::Adam;
 use wgradcam::player::{Choice, DeviceChoice, choose};
@@ -24,12 +24,17 @@ const CHECKED: usize = 3;
 /// What rounding may change of a loss, as a share of it: at the same weights, and after updates. Adam's first updates are nearly
 /// the gradient's sign, so that a gradient near 0 whose rounding differs moves its weight the other way.
 const TOLERANCE: [f64; 2] = [1e-5, 1e-3];
+/// The same where products are of f16.
+const TOLERANCE_F16: [f64; 2] = [1e-3, 1e-2];
 
 #[derive(Parser)]
 struct Args {
     /// auto, gpu, cpu, an adapter's name or index
     #[arg(long, default_value = "cpu")]
     device: DeviceChoice,
+    /// f32, or f16 for adapters with cooperative matrices
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
     /// Pictures per step
     #[arg(long, default_value_t = 64)]
     batch: usize,
@@ -102,10 +107,10 @@ fn main() -> Result<()> {
     if let Some(path) = &args.write {
         return write(path, &data, &expected);
     }
-    let choice = choose(&args.device)?;
+    let choice = choose(&args.device)?.with_precision(args.precision)?;
     let found = Bench::new(&choice, 0.0, &data)?.steps(0, CHECKED)?;
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        let tolerance = TOLERANCE[i.min(1)] * expected.abs();
+        let tolerance = if args.precision == Precision::F32 { TOLERANCE } else { TOLERANCE_F16 }[i.min(1)] * expected.abs();
         ensure!((found - expected).abs() <= tolerance, "the device's loss of step {i} is {found}, the CPU path's {expected}");
     }
 

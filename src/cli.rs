@@ -4,6 +4,7 @@
 #![allow(rustdoc::invalid_html_tags)]
 
 use crate::data::{OnBad, Resize};
+use crate::kernel::Precision;
 use crate::model::{HeadChoice, Padding, Target, Technique};
 use crate::player::DeviceChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -51,6 +52,11 @@ pub struct DeviceArgs {
     /// a software adapter is slower than it on the same cores, unless `wgradcam tune` has measured otherwise
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceChoice,
+    /// What the factors of the convolutions' and dense layers' products are rounded to: f32 (the default), which every device has and
+    /// whose results are those that the tests hold to Keras's, or f16, for devices with cooperative matrices (NVIDIA's tensor cores):
+    /// three digits instead of seven in the factors, while sums, weights, Adam's moments, activations and gradients stay f32
+    #[arg(long, value_name = "PRECISION")]
+    pub precision: Option<Precision>,
 }
 
 /// Settings of the network. What is left out comes from --config or is the notebook's.
@@ -144,7 +150,7 @@ pub struct TrainArgs {
         value_name = "RUN",
         conflicts_with_all = [
             "out", "overwrite", "config", "batch_size", "micro_batch", "seed", "learning_rate", "beta1", "beta2", "epsilon",
-            "val_split", "no_shuffle", "save_every", "init", "ModelArgs", "ReaderArgs",
+            "val_split", "no_shuffle", "save_every", "init", "precision", "ModelArgs", "ReaderArgs",
         ]
     )]
     pub resume: Option<PathBuf>,
@@ -389,6 +395,9 @@ pub struct VerifyArgs {
     /// The adapter: gpu (the best there is), or a name or index from `wgradcam devices`
     #[arg(long, default_value = "gpu", value_name = "DEVICE")]
     pub device: DeviceChoice,
+    /// Only kernels whose products are of this precision; without it all that the adapter can play
+    #[arg(long, value_name = "PRECISION")]
+    pub precision: Option<Precision>,
     /// Check nothing: write every shader as it is compiled into this folder, a file per kernel
     #[arg(long, value_name = "FOLDER")]
     pub print_shaders: Option<PathBuf>,
@@ -478,6 +487,10 @@ pub struct TuneArgs {
     /// The adapter: gpu (the best there is), or a name or index from `wgradcam devices`
     #[arg(long, default_value = "gpu", value_name = "DEVICE")]
     pub device: DeviceChoice,
+    /// Tune for runs of this --precision: those of f16 take the faster of the techniques of either precision, those of f32 never one of
+    /// f16
+    #[arg(long, default_value = "f32", value_name = "PRECISION")]
+    pub precision: Precision,
 }
 
 /// Units of the hidden layers, possibly none.

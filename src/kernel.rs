@@ -5,7 +5,7 @@
 //! written; at the end [`STEP_BINDING`], if the kernel asks for it, and [`SLICE_BINDING`].
 
 use crate::ops;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How a kernel uses a buffer.
@@ -335,7 +335,34 @@ pub enum Needs {
     Nothing,
     /// Subgroups of exactly 8 lanes and 64-bit integers: software drivers on CPUs with 256-bit vectors.
     EightLanes,
+    /// Cooperative matrices of these sizes that multiply f16 and add in f32, f16 itself, and subgroups.
+    CooperativeMatrix(Tiles),
 }
+
+/// Sizes of cooperative matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Tiles {
+    /// Rows and columns of each factor and of the sum.
+    pub side: u32,
+    /// Lanes of every subgroup, which multiply together.
+    pub subgroup: u32,
+}
+
+/// What the factors of the products of convolutions and dense layers are rounded to. Sums, weights, moments, activations and gradients
+/// are f32 in either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Nothing: f32.
+    #[default]
+    F32,
+    /// f16, where a matrix unit multiplies.
+    F16,
+}
+
+/// For dims and the name of a float buffer, the power of two by which its values are multiplied before they are rounded to f16; none for
+/// a buffer that is not rounded.
+pub type Scale = fn(&[u32], &str) -> Option<f32>;
 
 /// Another technique for the work of a kernel: the same bindings, twin and contract.
 #[derive(Clone, Copy)]
@@ -350,6 +377,8 @@ pub struct Variant {
     pub fits: fn(&[u32]) -> bool,
     /// What its text is made for: values of the names in the template.
     pub constants: fn(&[u32]) -> Vec<(&'static str, u32)>,
+    /// Of a variant of [`Precision::F16`].
+    pub f16: Option<Scale>,
 }
 
 /// One WGSL entry point with everything the house needs to know of it.
@@ -434,6 +463,11 @@ impl Kernel {
     /// What tells the texts of this kernel's pipelines apart.
     pub fn constants(&self, dims: &[u32]) -> Vec<(&'static str, u32)> {
         self.variant.as_ref().map_or_else(Vec::new, |variant| (variant.constants)(dims))
+    }
+
+    /// What the factors of its products are.
+    pub fn precision(&self) -> Precision {
+        if self.variant.is_some_and(|v| v.f16.is_some()) { Precision::F16 } else { Precision::F32 }
     }
 
     /// The variants of this kernel.
@@ -538,6 +572,8 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::dense::KERNELS,
     ops::tile::KERNELS,
     ops::lanes8::KERNELS,
+    ops::coop::KERNELS,
+    ops::coop::KERNELS8,
     ops::dropout::KERNELS,
     ops::sigmoid_bce::KERNELS,
     ops::softmax_ce::KERNELS,

@@ -38,7 +38,8 @@
 //! 7. **Channels are padded to a multiple of 4** on the device, with zeros that stay zero; Keras's layouts hold everywhere else.
 //! 8. **Files are written whole** ([`files`]); all that a training needs to go on is in one of them, `last.safetensors`
 //!    ([`train::Checkpoint`]), so that a kill at any moment costs time and nothing else.
-//! 9. **`unsafe`** stands in three places, each with its reason: unchecked shader modules (`player/gpu.rs`), the pipeline cache of
+//! 9. **`unsafe`** stands in four places, each with its reason: unchecked shader modules and wgpu's leave for cooperative matrices
+//!    (`player/gpu.rs`), the pipeline cache of
 //!    an earlier run (`player/pipelines.rs`) and the call into `gemm`, whose interface is raw pointers (`ops/gemm.rs`).
 
 #![deny(unsafe_code, missing_docs)]

@@ -141,6 +141,7 @@ impl<'a> Tuner<'a> {
         Ok(Measured {
             kernel: kernel.key.to_owned(),
             dims: named(kernel, dims),
+            precision: self.adapter.precision(),
             chosen: fastest,
             clock: clock.context("nothing was timed")?,
             date: now(),

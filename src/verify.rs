@@ -10,13 +10,15 @@
 //! * **bounded**: random floats of [-1, 1); `|got - twin| <= bound` in every element with the bound of [`Kernel::bound`], made
 //!   from the inputs and the number of roundings, not picked by hand.
 //!
+//! What is asked of a variant whose products are of f16 is the same, of factors that were rounded to f16 before.
+//!
 //! Every case is then played once more in slices, as a long dispatch is cut up ([`GpuPlayer::slice_by`]): in thirds, and a small one a
 //! workgroup at a time; it must come to the same bytes.
 //!
 //! Buffers that are written start as NaN (words as a pattern), behind every buffer lie sentinels that must survive and that
 //! poison whoever reads them, and NaN equals nothing. The f32 twin is judged by the same rules as the shader.
 
-use crate::kernel::{self, Access, Binding, Bound, Buffer, Call, Elem, Kernel, Real, Step, Values};
+use crate::kernel::{self, Access, Binding, Bound, Buffer, Call, Elem, Kernel, Precision, Real, Step, Values};
 use crate::ops::adam::Adam;
 use crate::ops::conv2d::Conv2dDims;
 use crate::ops::gather::pixels;
@@ -25,6 +27,7 @@ use crate::player::{Adapter, GpuPlayer, Player};
 use crate::rng;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -48,6 +51,8 @@ const PATTERN: u32 = 0x5e17_5e17;
 const SMALL: usize = 20_000;
 /// Draws of a small case per tier; a large one gets a single draw.
 const ROUNDS: u32 = 3;
+/// Size of a gradient that is scaled into f16, after it was: near f16's least normal number, 2^-14.
+const SMALL_GRADIENT: f32 = 1.0 / 1024.0;
 /// Cases of at most this many workgroups are played one at a time too.
 const MOST_SLICES: u64 = 256;
 
@@ -93,12 +98,18 @@ pub struct Report {
     pub passed: bool,
 }
 
-/// Checks every kernel that the adapter can run and whose key contains `filter`; `on_row` sees each result as it comes.
+/// Checks every kernel that the adapter can run, whose key contains `filter` and whose products are of the precision; `on_row` sees each result as it comes.
 ///
 /// # Errors
 /// No kernel's key contains the filter. A kernel that fails, or that the driver refuses, is a row and no error.
-pub fn run(adapter: &Adapter, filter: Option<&str>, mut on_row: impl FnMut(&Row)) -> Result<Report> {
-    let chosen: Vec<_> = matching(filter)?.into_iter().filter(|k| adapter.can_run(k)).collect();
+pub fn run(
+    adapter: &Adapter,
+    filter: Option<&str>,
+    precision: Option<Precision>,
+    mut on_row: impl FnMut(&Row),
+) -> Result<Report> {
+    let wanted = |k: &&'static Kernel| adapter.can_run(k) && precision.is_none_or(|p| k.precision() == p);
+    let chosen: Vec<_> = matching(filter)?.into_iter().filter(wanted).collect();
     ensure!(!chosen.is_empty(), "no kernel that this adapter can run is called \"{}\"", filter.unwrap_or_default());
     let mut rows = Vec::with_capacity(chosen.len());
     for kernel in chosen {
@@ -219,9 +230,20 @@ impl Case {
         Self { kernel, dims: dims.to_vec(), tier, step: step(), buffers }
     }
 
+    /// The buffers as the kernel's products see them: the factors of a variant of f16 rounded as it rounds them, so that what is left to
+    /// judge is its sums.
+    fn rounded(&self) -> Cow<'_, [Values]> {
+        let Some(scale) = self.kernel.variant.and_then(|v| v.f16) else { return Cow::Borrowed(&self.buffers) };
+        let round = |(binding, values): (&Binding, &Values)| match (values, scale(&self.dims, binding.name)) {
+            (Values::F(v), Some(scale)) => Values::F(v.iter().map(|&v| nearest_f16(v * scale) / scale).collect()),
+            _ => values.clone(),
+        };
+        self.kernel.bindings.iter().zip(&self.buffers).map(round).collect()
+    }
+
     /// The buffers in another type, through `map`.
     fn buffers<T: Real>(&self, map: impl Fn(f64) -> f64) -> Vec<Buffer<T>> {
-        self.buffers
+        self.rounded()
             .iter()
             .map(|values| match values {
                 Values::F(v) => Buffer::F(v.iter().map(|&v| T::of(map(f64::from(v)))).collect()),
@@ -263,6 +285,14 @@ pub fn inputs(kernel: &Kernel, dims: &[u32]) -> Vec<Option<Values>> {
     (0..).zip(kernel.bindings).map(input).collect()
 }
 
+/// The nearest f16, ties to even, of a value that f16 has room for.
+fn nearest_f16(v: f32) -> f32 {
+    // The distance of two neighbours, that of the smallest below 2^-14.
+    let exponent = (v.abs().to_bits() >> 23).max(127 - 14);
+    let apart = f32::from_bits((exponent - 10) << 23);
+    (v / apart).round_ties_even() * apart
+}
+
 fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, [seed, place]: [u32; 2], binding: &Binding) -> Values {
     let len = (binding.len)(dims);
     let given = if binding.access == Access::Write { None } else { (kernel.input)(dims, binding.name, seed) };
@@ -293,6 +323,11 @@ fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, [seed, place]: [u32; 2], bind
                 .collect(),
         ),
     };
+    // Gradients that a variant of f16 scales are drawn as small as they come: without the scale they would be lost in f16.
+    let scale = kernel.variant.and_then(|v| v.f16).and_then(|f16| f16(dims, binding.name)).filter(|&scale| scale != 1.0);
+    if let (Some(scale), Values::F(v)) = (scale, &mut values) {
+        v.iter_mut().for_each(|v| *v *= SMALL_GRADIENT / scale);
+    }
     match &mut values {
         Values::F(v) => v.resize(len + SENTINEL, f32::from_bits(NAN_BITS)),
         Values::U(v) => v.resize(len + SENTINEL, PATTERN),
@@ -434,7 +469,7 @@ fn near_ties(case: &Case) -> Option<Vec<[bool; 5]>> {
     }
     let conv = kernel::by_key("conv2d.forward");
     let d = Conv2dDims { relu: 0, ..*<Conv2dDims as kernel::Dims>::of(&case.dims) };
-    let Bound::Twin(roundings) = conv.bound else { return None };
+    let Bound::Twin(roundings) = case.kernel.bound else { return None };
     let values = |map: fn(f64) -> f64| {
         let mut y = Buffer::zeros(Elem::F32, d.y_len());
         let mut inputs = case.buffers::<f64>(map);
@@ -564,6 +599,24 @@ mod tests {
             assert!(fails(tier, |v| *v.last_mut().expect("a sentinel") = 0.0));
         }
         assert!(fails(Tier::Integers, |v| v[7] = v[7].next_up()));
+    }
+
+    #[test]
+    fn f16_is_the_nearest_and_ties_go_to_even() {
+        for (v, nearest) in [
+            (1.0, 1.0),
+            (1.0 + 2f32.powi(-11), 1.0),
+            (1.0 + 3.0 * 2f32.powi(-11), 1.0 + 2f32.powi(-9)),
+            (-0.1, -0.099_975_586),
+            (65_504.0, 65_504.0),
+            (2f32.powi(-24), 2f32.powi(-24)),
+            (2f32.powi(-25), 0.0),
+            (-3.0 * 2f32.powi(-25), -(2f32.powi(-23))),
+            (0.0, 0.0),
+        ] {
+            assert_eq!(nearest_f16(v), nearest, "{v:e}");
+        }
+        assert!(nearest_f16(f32::NAN).is_nan());
     }
 
     #[test]

@@ -505,6 +505,48 @@ fn tuning_adds_to_what_is_kept_and_trainings_use_it() {
 }
 
 #[test]
+fn products_of_f16_are_a_setting_of_the_run_and_an_error_where_there_are_none() {
+    let here = own();
+    let dir = here.path();
+    const NETWORK: &str = "--size 32 --filters 16,16 --dense 32 --batch-size 8 --panels 0";
+    let train = |out: &str, rest: &str| format!("train set --out {out} {NETWORK} {rest}");
+    bad(dir, &train("x", "--precision f16 --device cpu"), &["--precision f16", "the CPU path, as asked", "--precision f32"]);
+    bad(dir, &format!("evaluate {} set --precision f16 --device cpu", at(two(), "run")), &["the CPU path", "--precision f32"]);
+    bad(dir, &train("x", "--precision f8"), &["f8", "f32, f16"]);
+    bad(dir, "train --resume x --precision f16", &["--precision", "--resume"]);
+    good(dir, &train("plain", "--epochs 1 --device cpu"));
+    assert!(text(dir.join("plain/config.toml")).contains("precision = \"f32\""));
+
+    let Some(adapter) = common::adapter() else { return };
+    if !adapter.facts().features.contains(&"cooperative-matrix") {
+        let name = adapter.facts().name.as_str();
+        bad(dir, &train("x", "--precision f16 --device gpu"), &[name, "cooperative matrices", "--precision f32"]);
+        eprintln!("SKIPPED: {name} has no cooperative matrices; no training of f16 was made");
+        return;
+    }
+    good(dir, &train("whole", "--precision f16 --epochs 2 --device gpu"));
+    good(dir, &train("half", "--precision f16 --epochs 1 --device gpu"));
+    good(dir, "train --resume half --epochs 2 --panels 0 --device gpu");
+    assert!(text(dir.join("half/config.toml")).contains("precision = \"f16\""));
+    let [whole, half] = ["whole", "half"].map(|run| fs::read(dir.join(run).join("last.safetensors")).expect("a state"));
+    assert!(whole == half, "the second epoch is another one");
+    let state = wgradcam::train::Checkpoint::load(&dir.join("half/last.safetensors")).expect("a state");
+    assert!(state.progress.techniques.iter().any(|t| t.variant.contains("/coop")), "{:?}", state.progress.techniques);
+    // The settings of the run decide, and the CPU path has no f16.
+    let ran = run(dir, "train --resume half --epochs 3 --device cpu");
+    is_error("train --resume half --epochs 3 --device cpu", &ran, &["config.toml", "the CPU path"]);
+    // Read by f32, the weights say the same of every picture but for rounding.
+    let accuracy = |precision: &str| -> Value {
+        let ran = good(dir, &format!("evaluate half set --json --device gpu --precision {precision}"));
+        serde_json::from_str(&ran.out).expect("JSON")
+    };
+    let loss = |precision| accuracy(precision)["loss"].as_f64().expect("a loss");
+    assert!((loss("f16") - loss("f32")).abs() < 0.01 * loss("f32"), "{} {}", loss("f16"), loss("f32"));
+    let ran = good(dir, "gradcam half set --limit 2 --check --device gpu --precision f16");
+    assert!(ran.out.contains("adds up to the score"), "{}", ran.out);
+}
+
+#[test]
 fn what_the_driver_compiled_is_kept_and_a_damaged_file_is_not_used() {
     let Some(adapter) = common::adapter() else { return };
     let here = TempDir::new().expect("a folder");

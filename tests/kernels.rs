@@ -14,7 +14,7 @@ fn every_kernel_equals_its_twin() {
         "{:34} {:>5} {:>9} {:>9} {:>10} {:>10} {:>10} {:>4} {:>7}",
         "", "cases", "exact", "bounded", "err/bound", "error", "cpu/bound", "ties", "s"
     );
-    let report = verify::run(&adapter, filter.as_deref(), |r| {
+    let report = verify::run(&adapter, filter.as_deref(), None, |r| {
         eprintln!(
             "{:34} {:>5} {:>9} {:>9} {:>10.4} {:>10.2e} {:>10.4} {:>4} {:>7.2} {}",
             r.key,

@@ -27,8 +27,9 @@ for (const file of files) {
     // naga knows subgroup operations without being asked, Tint only when asked.
     let code = readFileSync(join(folder, file), 'utf8');
     if (/\bsubgroup[A-Z]/.test(code) && !/^enable subgroups;/m.test(code)) code = `enable subgroups;\n${code}`;
-    // 64-bit integers are wgpu's own: a shader with them is a variant for the adapters that have them, and runs nowhere else.
-    if (/\bu64\b/.test(code)) {
+    // 64-bit integers and cooperative matrices are wgpu's own: a shader with them is a variant for the adapters that have them, and runs
+    // nowhere else.
+    if (/\bu64\b|\bcoop_mat/.test(code)) {
         foreign.push(file);
         continue;
     }
@@ -54,5 +55,5 @@ for (const file of files) {
 }
 const judged = files.length - foreign.length;
 console.log(`Tint took ${judged - failed} of ${judged} shaders`);
-if (foreign.length > 0) console.log(`left out, with 64-bit integers that WGSL has not: ${foreign.join(', ')}`);
+if (foreign.length > 0) console.log(`left out, with 64-bit integers or cooperative matrices that WGSL has not: ${foreign.join(', ')}`);
 process.exit(failed === 0 && judged > 0 ? 0 : 1);

@@ -2,6 +2,7 @@
 
 use crate::cli::{DeviceArgs, LoadArgs, ModelArgs, ReaderArgs, WeightsArgs};
 use crate::data::{self, Dataset, Item, Limit, Reader};
+use crate::kernel::Precision;
 use crate::model::{Model, ModelSettings};
 use crate::player::{Cache, Choice, choose_with};
 use crate::rng::hash3;
@@ -39,10 +40,13 @@ pub fn reader(base: Reader, args: &ReaderArgs, size: [usize; 2]) -> Reader {
     }
 }
 
-/// Chooses the device and says in one line on stderr what was taken and why.
-pub fn device(args: &DeviceArgs) -> Result<Choice> {
-    let choice = choose_with(&args.device, &Cache::of_user())?;
-    eprintln!("Device: {}", choice.why);
+/// Chooses the device, for products of this precision, and says in one line on stderr what was taken and why.
+///
+/// # Errors
+/// There is no such device, or it has nothing for the precision.
+pub fn device(args: &DeviceArgs, precision: Precision) -> Result<Choice> {
+    let choice = choose_with(&args.device, &Cache::of_user())?.with_precision(precision)?;
+    eprintln!("Device: {}{}", choice.why, if precision == Precision::F16 { "; products of f16" } else { "" });
     Ok(choice)
 }
 

@@ -23,11 +23,17 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let config = RunConfig {
         data: None,
         model: ModelSettings::default(),
-        train: TrainSettings { epochs: args.epochs, batch_size: BATCH, seed: args.seed, ..TrainSettings::default() },
+        train: TrainSettings {
+            epochs: args.epochs,
+            batch_size: BATCH,
+            seed: args.seed,
+            precision: args.device.precision.unwrap_or_default(),
+            ..TrainSettings::default()
+        },
         reader: Reader::default(),
     };
     config.validate()?;
-    let choice = common::device(&args.device)?;
+    let choice = common::device(&args.device, config.train.precision)?;
     common::output_folder(&args.out)?;
     let _lock = FolderLock::take(&args.out)?;
     let dir = args.out.join("data");

@@ -12,7 +12,7 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     let _empty = args.out.as_deref().map(common::EmptyFolder::make).transpose()?;
     let card = &weights.card;
     let data = common::labelled(&args.data, &card.classes, &card.reader, &args.load, "read")?;
-    let choice = common::device(&args.device)?;
+    let choice = common::device(&args.device, args.device.precision.unwrap_or_default())?;
     let evaluation = evaluation::evaluate(&weights, &choice, &data, batch_size)?;
     if args.json {
         say!("{}", serde_json::to_string_pretty(&evaluation.to_json())?);

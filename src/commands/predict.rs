@@ -10,7 +10,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let batch_size = common::batch_size(args.batch_size)?;
     let weights = common::weights(&args.weights)?;
     let data = common::unlabelled(&args.pictures, &weights.card.reader, &args.load)?;
-    let choice = common::device(&args.device)?;
+    let choice = common::device(&args.device, args.device.precision.unwrap_or_default())?;
     let (outputs, _) = evaluation::outputs(&weights, &choice, &data, batch_size)?;
     let classes = &weights.card.classes;
     for i in 0..data.len() {

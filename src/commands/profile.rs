@@ -28,7 +28,7 @@ pub fn run(args: &ProfileArgs) -> Result<ExitCode> {
         path.as_deref().map_or(Ok(()), |path| writable(flag, path))?;
     }
     let model = Model::new(&common::model_settings(ModelSettings::default(), &args.model), args.classes)?;
-    let choice = common::device(&args.device)?;
+    let choice = common::device(&args.device, args.device.precision.unwrap_or_default())?;
     let profile = measure(args, &model, &choice)?;
     if args.json {
         say!("{}", serde_json::to_string_pretty(&profile)?);

@@ -49,7 +49,7 @@ fn begin(args: &TrainArgs) -> Result<Option<Finished>> {
         "{} holds an earlier run; choose another --out, go on with it by --resume, or give --overwrite to replace it",
         folder.display()
     );
-    let choice = common::device(&args.device)?;
+    let choice = common::device(&args.device, config.train.precision)?;
     let _empty = common::EmptyFolder::make(&folder)?;
     let _lock = FolderLock::take(&folder)?;
     let loaded = sets.load(&config.reader, &args.load)?;
@@ -94,7 +94,8 @@ fn resume(args: &TrainArgs, folder: &Path) -> Result<Option<Finished>> {
         sets.classes.join(", "),
         card.classes.join(", ")
     );
-    let choice = common::device(&args.device)?;
+    let choice = common::device(&args.device, config.train.precision)
+        .with_context(|| format!("--resume {shown}: a run goes on at the precision in its config.toml"))?;
     common::output_folder(folder)?;
     let _lock = FolderLock::take(folder)?;
     let loaded = sets.load(&config.reader, &args.load)?;
@@ -122,6 +123,7 @@ fn run_config(args: &TrainArgs) -> Result<RunConfig> {
         shuffle: t.shuffle && !args.no_shuffle,
         val_split: args.val_split.unwrap_or(t.val_split),
         save_every: args.save_every.unwrap_or(t.save_every),
+        precision: args.device.precision.unwrap_or(t.precision),
         adam,
     };
     let reader = common::reader(base.reader, &args.reader, model.size);

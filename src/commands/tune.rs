@@ -3,7 +3,7 @@
 use super::{common, progress, say};
 use crate::cli::TuneArgs;
 use crate::engine::{Engine, PassRequest, reading_step};
-use crate::kernel::Step;
+use crate::kernel::{Precision, Step};
 use crate::model::{Explain, Mode, Model, ModelSettings, PictureSet, Target, Technique, lower};
 use crate::ops::adam::Adam;
 use crate::ops::gather::words_per_picture;
@@ -27,6 +27,7 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
         "WGRADCAM_LIMITS holds {} to less than it has, so what it does best cannot be measured: unset it",
         adapter.facts().name
     );
+    let adapter = adapter.with_precision(args.precision)?;
     let (cache, facts) = (Cache::of_user(), adapter.facts().clone());
     if args.forget {
         match cache.forget_tuned(&facts)? {
@@ -87,7 +88,11 @@ fn measure(args: &TuneArgs, model: &Model, adapter: &Adapter, mut tuned: Tuned) 
     }
     bar.set_message("a training step, on the adapter and on the CPU path");
     let adapter = adapter.clone().with_tuned(Some(tuned.clone()));
-    tuned.step = Some(step(args, model, adapter, || bar.inc(1))?);
+    let times = step(args, model, adapter, || bar.inc(1))?;
+    // By it `--device auto` chooses for runs of f32; the CPU path has no other.
+    if args.precision == Precision::F32 {
+        tuned.step = Some(times);
+    }
     bar.finish_and_clear();
     Ok(tuned)
 }
@@ -178,7 +183,8 @@ fn print(tuned: &Tuned, stale: Option<&String>) {
     }
     for m in &tuned.kernels {
         say!("");
-        say!("{}  ({}, by {})", m.kernel, m.date, m.clock.words());
+        let half = if m.precision == Precision::F16 { ", for runs of f16" } else { "" };
+        say!("{}  ({}, by {}{half})", m.kernel, m.date, m.clock.words());
         say!("  {}", dims_in_words(m));
         let width = m.candidates.iter().map(|c| c.kernel.len()).max().unwrap_or(0);
         for c in &m.candidates {

@@ -20,7 +20,8 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
         say!("{} ({})", adapter.facts().name, adapter.facts().driver);
         say!("{:32} {:>6} {:>11} {:>11}  exact tier", "kernel", "cases", "worst/bound", "worst error");
     }
-    let report = verify::run(&adapter, args.filter.as_deref(), |row| {
+    let adapter = adapter.with_precision(args.precision.unwrap_or_default())?;
+    let report = verify::run(&adapter, args.filter.as_deref(), args.precision, |row| {
         if !args.json {
             let exact = if row.exact == 0 { "-".to_owned() } else { format!("{} bit for bit", row.exact) };
             say!(

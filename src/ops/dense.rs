@@ -223,7 +223,7 @@ pub const KERNELS: &[Kernel] = &[
             Cost { flops: products + 12.0 * n, bytes: 4.0 * (x_len(d) + y_len(d)) as f64 + 24.0 * n }
         },
         twin: crate::twin!(update_weight),
-        bound: Bound::Own(update_bound),
+        bound: Bound::Own(|call| update_bound(call, 1.0)),
         cases,
         input: |d, name, seed| {
             // A mean of squares.
@@ -321,12 +321,12 @@ fn update_weight<T: Real>(call: &mut Call<T>) {
     sum_rows(&mut db.f_mut()[..o], &dy[..b * o]);
 }
 
-/// Adam's bound with what the sums over the batch may be off.
-fn update_bound(call: &Call<f64>) -> Vec<Vec<f64>> {
+/// Adam's bound with what the sums over the batch may be off, where an addition errs `by` times as much as a rounding to the nearest.
+pub(super) fn update_bound(call: &Call<f64>, by: f64) -> Vec<Vec<f64>> {
     let d: DenseDims = call.dims();
     let [b, i, o] = d.sizes();
     let (x, dy) = (call.read(0), call.read(1));
-    let scale = (f64::from(d.batch) + 1.0) * 2f64.powi(-24);
+    let scale = by * (f64::from(d.batch) + 1.0) * 2f64.powi(-24);
     let sum = |map: fn(f64) -> f64| -> Vec<f64> {
         let product = |at: usize| (0..b).map(|n| map(x[n * i + at / o]) * map(dy[n * o + at % o])).sum();
         (0..i * o).into_par_iter().map(product).collect()

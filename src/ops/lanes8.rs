@@ -175,6 +175,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.forward",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: forward_fits,
                 constants: forward_constants,
@@ -199,6 +200,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.backward_input",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: input_fits,
                 constants: input_constants,
@@ -291,6 +293,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.backward_weight",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: weight_fits,
                 constants: weight_constants,
@@ -312,6 +315,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "dense.forward",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: products_fit,
                 constants: |_| vec![("PICTURES", PICTURES)],
@@ -333,6 +337,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "dense.backward_input",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: dense_fits,
                 constants: |d| {
@@ -358,6 +363,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "dense.update_weight",
                 needs: Needs::EightLanes,
+                f16: None,
                 software: true,
                 fits: dense_fits,
                 constants: dense_constants,

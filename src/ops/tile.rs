@@ -184,7 +184,7 @@ const DENSE_SOURCE: &str = include_str!("../../shaders/tile/dense.wgsl.jinja");
 
 /// What a dense variant is beside its key and grid.
 const fn dense_variant(of: &'static str) -> Variant {
-    Variant { of, needs: Needs::Nothing, software: false, fits: dense_fits, constants: dense_constants }
+    Variant { of, needs: Needs::Nothing, f16: None, software: false, fits: dense_fits, constants: dense_constants }
 }
 
 /// Of both kernels of the weights' gradient.
@@ -218,6 +218,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.forward",
                 needs: Needs::Nothing,
+                f16: None,
                 software: false,
                 fits: forward_fits,
                 constants: |d| {
@@ -246,6 +247,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.backward_input",
                 needs: Needs::Nothing,
+                f16: None,
                 software: false,
                 fits: input_fits,
                 constants: |d| {
@@ -274,6 +276,7 @@ pub const KERNELS: &[Kernel] = &[
             Variant {
                 of: "conv2d_relu_maxpool2x2.backward_weight",
                 needs: Needs::Nothing,
+                f16: None,
                 software: false,
                 fits: weight_fits,
                 constants: WeightTiling::constants,

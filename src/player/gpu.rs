@@ -5,7 +5,9 @@ use super::pace::{Pace, Slice};
 use super::pipelines::Pipelines;
 use super::{AdapterFacts, Cache, Clock, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
 use crate::fault;
-use crate::kernel::{Access, FIRST_BINDING, Kernel, MAX_ITERATIONS, Needs, SLICE_BINDING, STEP_BINDING, Step, StepUniform};
+use crate::kernel::{
+    self, Access, FIRST_BINDING, Kernel, MAX_ITERATIONS, Needs, Precision, SLICE_BINDING, STEP_BINDING, Step, StepUniform, Tiles,
+};
 use crate::plan::{Dispatch, PlanId, Program};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
@@ -58,12 +60,15 @@ impl Floor {
 pub struct Adapter {
     inner: wgpu::Adapter,
     facts: AdapterFacts,
+    /// What [`Needs::CooperativeMatrix`] may ask for.
+    pub(super) matrices: Vec<Tiles>,
     floor: Option<Floor>,
     /// Seconds that it took to find all adapters.
     find: f64,
     cache: Cache,
     pub(super) tuned: Option<Arc<Tuned>>,
     pub(super) replayed: Vec<Technique>,
+    pub(super) precision: Precision,
 }
 
 impl Adapter {
@@ -77,14 +82,19 @@ impl Adapter {
         let instance = wgpu::Instance::new(descriptor);
         let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
         let find = start.elapsed().as_secs_f64();
-        let adapter = |(index, inner)| Self {
-            facts: facts(index, &inner),
-            inner,
-            floor: None,
-            find,
-            cache: Cache::none(),
-            tuned: None,
-            replayed: Vec::new(),
+        let adapter = |(index, inner)| {
+            let matrices = matrices(&inner);
+            Self {
+                facts: facts(index, &inner, &matrices),
+                matrices,
+                inner,
+                floor: None,
+                find,
+                cache: Cache::none(),
+                tuned: None,
+                replayed: Vec::new(),
+                precision: Precision::F32,
+            }
         };
         found.into_iter().enumerate().map(adapter).collect()
     }
@@ -126,6 +136,27 @@ impl Adapter {
         self.floor.is_none() && self.facts.subgroup == [8, 8] && self.inner.features().contains(EIGHT_LANES)
     }
 
+    /// The precision that was asked for.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The same adapter, on which products are of this precision where there is a variant for it.
+    ///
+    /// # Errors
+    /// It has nothing for f16.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        self.precision = precision;
+        ensure!(
+            precision == Precision::F32 || kernel::all().any(|k| k.precision() == Precision::F16 && self.can_run(k)),
+            "--precision f16: {} ({}) has no cooperative matrices that multiply f16 and add in f32; take --precision f32, or another \
+             --device",
+            self.facts.name,
+            self.facts.driver
+        );
+        Ok(self)
+    }
+
     /// The adapter with no more than the floor's limits and no optional feature, and without what was measured on it.
     pub fn within(mut self, floor: Floor) -> Self {
         let limits = floor.limits();
@@ -135,6 +166,7 @@ impl Adapter {
         f.workgroup_memory = f.workgroup_memory.min(limits.max_compute_workgroup_storage_size);
         f.workgroup_invocations = f.workgroup_invocations.min(limits.max_compute_invocations_per_workgroup);
         f.features.clear();
+        self.matrices.clear();
         self.floor = Some(floor);
         (self.cache, self.tuned) = (Cache::none(), None);
         self
@@ -166,16 +198,35 @@ impl Adapter {
 
 /// What [`Needs::EightLanes`] asks for.
 const EIGHT_LANES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_INT64);
+/// What [`Needs::CooperativeMatrix`] asks for.
+const COOPERATIVE_MATRIX: wgpu::Features =
+    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
 
-fn facts(index: usize, adapter: &wgpu::Adapter) -> AdapterFacts {
+/// The cooperative matrices that multiply f16 and add in f32, if all subgroups are of one size: where the driver chooses between sizes, a
+/// kernel does not know how its workgroup is divided.
+fn matrices(adapter: &wgpu::Adapter) -> Vec<Tiles> {
+    let info = adapter.get_info();
+    if info.subgroup_min_size != info.subgroup_max_size || !adapter.features().contains(COOPERATIVE_MATRIX) {
+        return Vec::new();
+    }
+    let types = (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
+    let all = adapter.cooperative_matrix_properties();
+    let usable = all.iter().filter(|p| p.n_size == p.m_size && p.k_size == p.m_size && (p.ab_type, p.cr_type) == types);
+    usable.map(|p| Tiles { side: p.m_size, subgroup: info.subgroup_min_size }).collect()
+}
+
+fn facts(index: usize, adapter: &wgpu::Adapter, matrices: &[Tiles]) -> AdapterFacts {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
     let named = [
         (wgpu::Features::SHADER_F16, "f16"),
         (wgpu::Features::SUBGROUP, "subgroups"),
         (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
         (wgpu::Features::PIPELINE_CACHE, "pipeline-cache"),
-        (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative-matrix"),
     ];
+    let mut names: Vec<_> = named.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect();
+    if kernel::all().any(|k| k.variant.is_some_and(|v| matches!(v.needs, Needs::CooperativeMatrix(t) if matrices.contains(&t)))) {
+        names.push("cooperative-matrix");
+    }
     AdapterFacts {
         index,
         name: info.name,
@@ -183,7 +234,7 @@ fn facts(index: usize, adapter: &wgpu::Adapter) -> AdapterFacts {
         kind: format!("{:?}", info.device_type),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         software: info.device_type == wgpu::DeviceType::Cpu,
-        features: named.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect(),
+        features: names,
         max_storage_binding: limits.max_storage_buffer_binding_size,
         max_buffer: limits.max_buffer_size,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
@@ -273,14 +324,22 @@ impl GpuPlayer {
             );
         }
         let (required_limits, mut required_features) = adapter.request();
-        let mut kernels = program.plans.iter().flat_map(|plan| &plan.dispatches).map(|d| d.kernel);
-        if kernels.any(|k| k.variant.as_ref().is_some_and(|v| v.needs == Needs::EightLanes)) {
-            required_features |= EIGHT_LANES;
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        for kernel in program.plans.iter().flat_map(|plan| &plan.dispatches).map(|d| d.kernel) {
+            match kernel.variant.map_or(Needs::Nothing, |v| v.needs) {
+                Needs::Nothing => {}
+                Needs::EightLanes => required_features |= EIGHT_LANES,
+                Needs::CooperativeMatrix(_) => {
+                    required_features |= COOPERATIVE_MATRIX;
+                    experimental_features = experimental();
+                }
+            }
         }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgradcam"),
             required_limits,
             required_features,
+            experimental_features,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
@@ -612,6 +671,17 @@ impl Player for GpuPlayer {
 
     fn first_use(&self) -> Option<FirstUse> {
         Some(self.first_use)
+    }
+}
+
+/// wgpu's leave for features that it calls experimental.
+fn experimental() -> wgpu::ExperimentalFeatures {
+    // SAFETY: wgpu asks for it because a feature under way may have gaps through which a shader does what is undefined. It is asked for
+    // where a program has kernels of cooperative matrices, and they load and store whole tiles inside their own workgroup's memory,
+    // whose sizes are the text's constants; `verify` plays each of them beside its twin.
+    #[allow(unsafe_code)]
+    unsafe {
+        wgpu::ExperimentalFeatures::enabled()
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::Choice;
 use super::gpu::Adapter;
-use crate::kernel::{Kernel, Needs};
+use crate::kernel::{Kernel, Needs, Precision};
 use crate::plan::Program;
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 /// The variant that was chosen for a kernel at some sizes. Variants round differently, so a training that goes on must go on with its
@@ -19,6 +20,20 @@ pub struct Technique {
 }
 
 impl Choice {
+    /// The same device, on which products are of this precision where there is a variant for it.
+    ///
+    /// # Errors
+    /// The device has nothing for f16; the error names it.
+    pub fn with_precision(self, precision: Precision) -> Result<Self> {
+        let Self { adapter, why } = self;
+        ensure!(
+            adapter.is_some() || precision == Precision::F32,
+            "--precision f16 needs an adapter with cooperative matrices, and the device is {why}. Take --precision f32, or by --device an \
+             adapter for which `wgradcam devices` lists cooperative-matrix"
+        );
+        Ok(Self { adapter: adapter.map(|a| a.with_precision(precision)).transpose()?, why })
+    }
+
     /// The same device, on which these techniques are chosen again wherever they can run.
     pub fn replaying(&self, techniques: &[Technique]) -> Self {
         let mut adapter = self.adapter.clone();
@@ -33,12 +48,15 @@ impl Adapter {
         match kernel.variant.as_ref().map_or(Needs::Nothing, |v| v.needs) {
             Needs::Nothing => true,
             Needs::EightLanes => self.has_eight_lanes(),
+            Needs::CooperativeMatrix(tiles) => self.matrices.contains(&tiles),
         }
     }
 
-    /// The kernels that can do the work of `kernel` for these dims here, itself first.
+    /// The kernels that can do the work of `kernel` for these dims here at the precision that was asked for, itself first.
     pub fn candidates(&self, kernel: &'static Kernel, dims: &[u32]) -> Vec<&'static Kernel> {
-        let fits = |k: &&'static Kernel| k.variant.as_ref().is_some_and(|v| (v.fits)(dims)) && self.can_run(k);
+        let fits = |k: &&'static Kernel| {
+            k.variant.as_ref().is_some_and(|v| (v.fits)(dims)) && k.precision() <= self.precision && self.can_run(k)
+        };
         std::iter::once(kernel).chain(kernel.variants().filter(fits)).collect()
     }
 
@@ -52,7 +70,7 @@ impl Adapter {
             let (kernel, dims) = (dispatch.kernel, &dispatch.dims);
             let candidates = self.candidates(kernel, dims);
             let replayed = self.replayed.iter().find(|t| t.kernel == kernel.key && t.dims == *dims).map(|t| t.variant.as_str());
-            let known = replayed.or_else(|| self.tuned.as_ref()?.chosen(kernel, dims));
+            let known = replayed.or_else(|| self.tuned.as_ref()?.chosen(kernel, dims, self.precision));
             let known = known.and_then(|key| candidates.iter().find(|k| k.key == key));
             // A variant stands behind what it is better than on the machines that it is made for.
             let default = candidates.iter().rev().find(|k| k.variant.is_none_or(|v| v.software == software));

@@ -2,7 +2,7 @@
 
 use super::{AdapterFacts, Cache, Clock};
 use crate::files::{read_whole, write_whole};
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, Kernel, Precision};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,6 +34,9 @@ pub struct Measured {
     pub kernel: String,
     /// Its sizes by their names.
     pub dims: BTreeMap<String, u32>,
+    /// The precision of the runs that take it.
+    #[serde(default)]
+    pub precision: Precision,
     /// Key of the fastest that passed its check.
     pub chosen: String,
     /// What it was timed with.
@@ -127,19 +130,20 @@ impl Tuned {
         }
     }
 
-    /// Adds a measurement in the place of an earlier one of the same kernel and sizes.
+    /// Adds a measurement in the place of an earlier one of the same kernel, sizes and precision.
     pub fn insert(&mut self, measured: Measured) {
-        self.kernels.retain(|m| (&m.kernel, &m.dims) != (&measured.kernel, &measured.dims));
+        self.kernels.retain(|m| (&m.kernel, &m.dims, m.precision) != (&measured.kernel, &measured.dims, measured.precision));
         self.kernels.push(measured);
     }
 
-    /// The technique measured to be the fastest for a kernel at these sizes; else that for sizes which differ in the batch alone, the
+    /// The technique measured to be the fastest for a kernel at these sizes in runs of this precision; else that for sizes which differ in the batch alone, the
     /// nearest batch first.
-    pub fn chosen(&self, kernel: &Kernel, dims: &[u32]) -> Option<&str> {
+    pub fn chosen(&self, kernel: &Kernel, dims: &[u32], precision: Precision) -> Option<&str> {
         let wanted = named(kernel, dims);
         let alike = |m: &&Measured| {
             let known = |name: &String| OF_THE_BATCH.contains(&name.as_str());
             m.kernel == kernel.key
+                && m.precision == precision
                 && m.dims.len() == wanted.len()
                 && wanted.iter().all(|(name, v)| known(name) || m.dims.get(name) == Some(v))
         };
@@ -249,6 +253,7 @@ mod tests {
         Measured {
             kernel: KEY.into(),
             dims: named(kernel::by_key(KEY), &dims),
+            precision: Precision::F32,
             chosen: chosen.into(),
             clock: Clock::Timestamps,
             date: now(),
@@ -321,18 +326,23 @@ mod tests {
     fn other_batches_take_the_nearest_measurement_and_other_sizes_none() {
         let mut tuned = tuned();
         let kernel = kernel::by_key(KEY);
-        let chosen = |tuned: &Tuned, dims: [u32; 6]| tuned.chosen(kernel, &dims).map(str::to_owned);
+        let chosen = |tuned: &Tuned, dims: [u32; 6]| tuned.chosen(kernel, &dims, Precision::F32).map(str::to_owned);
         assert_eq!(chosen(&tuned, [64, 8, 64, 1, 1, 8]).as_deref(), Some("wide"));
         assert_eq!(chosen(&tuned, [3, 8, 64, 1, 2, 8]).as_deref(), Some("wide"));
         for other in [[64, 12, 64, 1, 1, 8], [64, 8, 64, 0, 1, 8], [64, 8, 64, 1, 1, 4]] {
             assert_eq!(chosen(&tuned, other), None, "{other:?}");
         }
-        assert_eq!(tuned.chosen(kernel::by_key("dense.backward_input"), &[64, 8, 64, 1, 1, 8]), None);
+        assert_eq!(tuned.chosen(kernel::by_key("dense.backward_input"), &[64, 8, 64, 1, 1, 8], Precision::F32), None);
         tuned.insert(measured([8, 8, 64, 1, 1, 8], "narrow"));
         assert_eq!(chosen(&tuned, [3, 8, 64, 1, 2, 8]).as_deref(), Some("narrow"));
         assert_eq!(chosen(&tuned, [64, 8, 64, 1, 1, 8]).as_deref(), Some("wide"));
         // The same sizes again replace what was known.
         tuned.insert(measured([8, 8, 64, 1, 1, 8], "newer"));
         assert_eq!((tuned.kernels.len(), chosen(&tuned, [8, 8, 64, 1, 1, 8]).as_deref()), (2, Some("newer")));
+        // What f16 takes is its own.
+        assert_eq!(tuned.chosen(kernel, &[8, 8, 64, 1, 1, 8], Precision::F16), None);
+        tuned.insert(Measured { precision: Precision::F16, ..measured([8, 8, 64, 1, 1, 8], "half") });
+        assert_eq!((tuned.kernels.len(), chosen(&tuned, [8, 8, 64, 1, 1, 8]).as_deref()), (3, Some("newer")));
+        assert_eq!(tuned.chosen(kernel, &[8, 8, 64, 1, 1, 8], Precision::F16), Some("half"));
     }
 }

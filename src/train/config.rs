@@ -2,6 +2,7 @@
 
 use crate::data::Reader;
 use crate::files::read_whole;
+use crate::kernel::Precision;
 use crate::model::ModelSettings;
 use crate::ops::adam::Adam;
 use anyhow::{Context, Result, anyhow, ensure};
@@ -28,6 +29,8 @@ pub struct TrainSettings {
     pub val_split: f64,
     /// Seconds of training after which `last.safetensors` is written within an epoch too; 0 writes it after every group of steps.
     pub save_every: f64,
+    /// What the factors of the products are rounded to.
+    pub precision: Precision,
     /// The optimiser.
     pub adam: Adam,
 }
@@ -42,6 +45,7 @@ impl Default for TrainSettings {
             shuffle: true,
             val_split: 0.0,
             save_every: 300.0,
+            precision: Precision::F32,
             adam: Adam::default(),
         }
     }
