@@ -285,7 +285,7 @@ macro_rules! twin {
 
 /// How the first buffer that a kernel writes, (pictures, height, width, channels), is cut into tiles.
 #[derive(Clone, Copy, Debug)]
-pub struct Tiles {
+pub struct OutputTiles {
     /// Rows of a picture.
     pub height: usize,
     /// Columns of a picture.
@@ -296,7 +296,7 @@ pub struct Tiles {
     pub side: usize,
 }
 
-impl Tiles {
+impl OutputTiles {
     /// For each element the largest value of its channel in its tile.
     pub fn largest(&self, values: &[f64]) -> Vec<f64> {
         let Self { height, width, channels, side } = *self;
@@ -321,7 +321,7 @@ pub enum Bound {
     Twin(fn(&[u32]) -> f64),
     /// `Twin`'s roundings for a technique that makes whole tiles of its pictures at once and so lets each element of a tile round
     /// what belongs to the others: of the largest `twin(|inputs|)` in the element's tile.
-    Tile(fn(&[u32]) -> f64, fn(&[u32]) -> Tiles),
+    Tile(fn(&[u32]) -> f64, fn(&[u32]) -> OutputTiles),
     /// The bound worked out by hand: given the call's inputs (in f64, before the call), one bound per element of every written
     /// float buffer. For exponentials, roots and quotients.
     Own(fn(&Call<f64>) -> Vec<Vec<f64>>),

@@ -7,7 +7,7 @@
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
-use crate::kernel::{Bound, Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, Tiles, Variant, another, passes};
+use crate::kernel::{Bound, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, Variant, another, passes};
 
 const WINOGRAD4_WGSL: &str = include_str!("../../shaders/shared/winograd4.wgsl.jinja");
 
@@ -75,8 +75,8 @@ fn input4_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
     vec![("OUT_C", d.out_c), ("LANE_C", INPUT4_C)]
 }
 
-fn tiles([height, width, channels]: [u32; 3], side: usize) -> Tiles {
-    Tiles { height: height as usize, width: width as usize, channels: channels as usize, side }
+fn tiles([height, width, channels]: [u32; 3], side: usize) -> OutputTiles {
+    OutputTiles { height: height as usize, width: width as usize, channels: channels as usize, side }
 }
 
 /// Output channels of a lane and input channels of a workgroup in the weight gradient: with two windows a pass, as much text as the first
@@ -236,6 +236,7 @@ pub const KERNELS: &[Kernel] = &[
                 software: true,
                 fits: forward4_fits,
                 constants: forward4_constants,
+                f16: None,
             },
         )
     },
@@ -271,6 +272,7 @@ pub const KERNELS: &[Kernel] = &[
                 software: true,
                 fits: input4_fits,
                 constants: input4_constants,
+                f16: None,
             },
         )
     },

@@ -124,7 +124,7 @@ pub const KERNELS: &[Kernel] = &[
 /// A variant that takes pictures where `fits` takes floats.
 const fn variant(of: &'static str, software: bool, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
     let needs = if software { Needs::EightLanes } else { Needs::Nothing };
-    Variant { of, needs, software, fits, constants }
+    Variant { of, needs, software, fits, constants, f16: None }
 }
 
 type Constants = fn(&[u32]) -> Vec<(&'static str, u32)>;
