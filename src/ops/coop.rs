@@ -8,6 +8,7 @@
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
+use super::pictures as first;
 use super::product;
 use crate::kernel::{ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, STEP_WGSL, Tiles, Variant, another, passes};
 
@@ -118,6 +119,15 @@ fn conv_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     .collect()
 }
 
+/// Of pictures, whose channels are four.
+fn picture_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
+    let three =
+        [Conv2dDims::new(3, [11, 14, 4], 16, [3, 3], true, true), Conv2dDims::new(2, [9, 37, 4], 48, [3, 3], false, true)];
+    let mut cases: Vec<_> = three.map(|d| d.pooled().words()).into_iter().filter(|d| fits(d)).collect();
+    cases.extend(conv_cases(fits).into_iter().filter(|d| Conv2dDims::of(d).in_c == 4));
+    cases
+}
+
 fn dense_cases() -> Vec<Vec<u32>> {
     [(1, 32, 32), (3, 44, 52), (3, 300, 36), (5, 64, 100), (70, 516, 68), (64, 128, 64), (130, 300, 132), (16, 12_544, 128)]
         .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, true).words())
@@ -152,7 +162,7 @@ const fn variant(
 }
 
 /// The variants on one kind of tiles. Their keys are in the order of the arrays below.
-const fn on<const T: usize>(keys: [&'static str; 6]) -> [Kernel; 6] {
+const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
     let tiles = KINDS[T];
     [
         Kernel {
@@ -292,6 +302,59 @@ const fn on<const T: usize>(keys: [&'static str; 6]) -> [Kernel; 6] {
                 },
             )
         },
+        Kernel {
+            shared: SHARED,
+            grid: |d| {
+                let d = Conv2dDims::of(d);
+                [(d.out_h / 2 * (d.out_w / 2)).div_ceil(PIXELS / 4), d.out_c / columns(d.out_c), d.batch]
+            },
+            loops: |d| passes(&[(9 * Conv2dDims::of(d).in_c as usize).div_ceil(DEPTH)]),
+            bound: Bound::Twin(|d| CUT * (Conv2dDims::of(d).taps() as f64 + 2.0)),
+            cases: || picture_cases(forward_fits),
+            ..another(
+                &first::KERNELS[0],
+                keys[6],
+                "coop/conv2d_relu_maxpool2x2.wgsl.jinja",
+                include_str!("../../shaders/coop/conv2d_relu_maxpool2x2.wgsl.jinja"),
+                variant("conv2d_relu_maxpool2x2.forward_pictures", tiles, forward_fits, |d| {
+                    let d = Conv2dDims::of(d);
+                    let mut all = block(KINDS[T], PIXELS, columns(d.out_c), [false, true]);
+                    all.extend([("FROM_C", d.in_c), ("TO_C", d.out_c)]);
+                    all
+                }),
+            )
+        },
+        Kernel {
+            shared: SHARED,
+            grid: |d| {
+                let d = Conv2dDims::of(d);
+                [d.out_c / columns(d.out_c), (9 * d.in_c + 1).div_ceil(weight_rows(d)), d.splits]
+            },
+            loops: |d| {
+                let d = Conv2dDims::of(d);
+                passes(&[d.rows_per_split as usize, (d.out_w as usize / 2).div_ceil(4)])
+            },
+            bound: Bound::Twin(|d| {
+                let d = Conv2dDims::of(d);
+                CUT * (f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0)
+            }),
+            cases: || picture_cases(weight_fits),
+            ..another(
+                &first::KERNELS[1],
+                keys[7],
+                "coop/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja",
+                include_str!("../../shaders/coop/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
+                Variant {
+                    f16: Some(gradients),
+                    ..variant("conv2d_relu_maxpool2x2.backward_weight_pictures", tiles, weight_fits, |d| {
+                        let d = Conv2dDims::of(d);
+                        let mut all = block(KINDS[T], weight_rows(d), columns(d.out_c), [true, true]);
+                        all.extend([("FROM_C", d.in_c), ("TO_C", d.out_c)]);
+                        all
+                    })
+                },
+            )
+        },
     ]
 }
 
@@ -311,6 +374,8 @@ pub const KERNELS: &[Kernel] = &on::<0>([
     "dense.forward/coop",
     "dense.backward_input/coop",
     "dense.update_weight/coop",
+    "conv2d_relu_maxpool2x2.forward_pictures/coop",
+    "conv2d_relu_maxpool2x2.backward_weight_pictures/coop",
 ]);
 
 /// The variants on tiles of 8 x 8.
@@ -321,6 +386,8 @@ pub const KERNELS8: &[Kernel] = &on::<1>([
     "dense.forward/coop8",
     "dense.backward_input/coop8",
     "dense.update_weight/coop8",
+    "conv2d_relu_maxpool2x2.forward_pictures/coop8",
+    "conv2d_relu_maxpool2x2.backward_weight_pictures/coop8",
 ]);
 
 #[cfg(test)]
