@@ -69,6 +69,9 @@ fn resume(args: &TrainArgs, folder: &Path) -> Result<Option<Finished>> {
          --config {} --out {shown}",
         settings.display()
     );
+    common::output_folder(folder)?;
+    // Before anything is read that a training may be writing.
+    let _lock = FolderLock::take(folder)?;
     let mut config = RunConfig::read(&settings)?;
     let checkpoint = Checkpoint::load(&last).with_context(|| format!("--resume {shown}"))?;
     let done = checkpoint.weights.card.epoch;
@@ -96,8 +99,6 @@ fn resume(args: &TrainArgs, folder: &Path) -> Result<Option<Finished>> {
     );
     let choice = common::device(&args.device, config.train.precision)
         .with_context(|| format!("--resume {shown}: a run goes on at the precision in its config.toml"))?;
-    common::output_folder(folder)?;
-    let _lock = FolderLock::take(folder)?;
     let loaded = sets.load(&config.reader, &args.load)?;
     config.data = Some(data);
     let run = Run { config: &config, folder, choice: &choice, panels: args.panels, boxes: HashMap::new() };
