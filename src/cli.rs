@@ -52,9 +52,11 @@ pub struct DeviceArgs {
     /// a software adapter is slower than it on the same cores, unless `wgradcam tune` has measured otherwise
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceChoice,
-    /// What the factors of the convolutions' and dense layers' products are rounded to: f32 (the default), which every device has and
-    /// whose results are those that the tests hold to Keras's, or f16, for devices with cooperative matrices (NVIDIA's tensor cores):
-    /// three digits instead of seven in the factors, while sums, weights, Adam's moments, activations and gradients stay f32
+    /// What the factors of the convolutions' and dense layers' products are rounded to: f32, which every device has and whose results
+    /// are those that the tests hold to Keras's, or f16, for devices with cooperative matrices (NVIDIA's tensor cores): three digits
+    /// instead of seven in the factors of 3x3 convolutions of a multiple of 16 filters and of dense layers 32 wide and more. All else
+    /// stays f32: sums, weights, Adam's moments, stored activations and gradients. The default is f32, for a run the precision in its
+    /// settings; evaluate, predict and gradcam take f32 whatever the run was trained with
     #[arg(long, value_name = "PRECISION")]
     pub precision: Option<Precision>,
 }

@@ -18,7 +18,7 @@
 //! Buffers that are written start as NaN (words as a pattern), behind every buffer lie sentinels that must survive and that
 //! poison whoever reads them, and NaN equals nothing. The f32 twin is judged by the same rules as the shader.
 
-use crate::kernel::{self, Access, Binding, Bound, Buffer, Call, Elem, Kernel, Precision, Real, Step, Values};
+use crate::kernel::{self, Access, Binding, Bound, Buffer, Call, Elem, Kernel, OutputTiles, Precision, Real, Step, Values};
 use crate::ops::adam::Adam;
 use crate::ops::conv2d::Conv2dDims;
 use crate::ops::gather::pixels;
@@ -106,10 +106,11 @@ pub struct Report {
     pub passed: bool,
 }
 
-/// Checks every kernel that the adapter can run, whose key contains `filter` and whose products are of the precision; `on_row` sees each result as it comes.
+/// Checks every kernel that the adapter can run, whose key contains `filter` and whose products are of the precision; `on_row` sees
+/// each result as it comes.
 ///
 /// # Errors
-/// No kernel's key contains the filter. A kernel that fails, or that the driver refuses, is a row and no error.
+/// There is no such kernel. A kernel that fails, or that the driver refuses, is a row and no error.
 pub fn run(
     adapter: &Adapter,
     filter: Option<&str>,
@@ -118,7 +119,8 @@ pub fn run(
 ) -> Result<Report> {
     let wanted = |k: &&'static Kernel| adapter.can_run(k) && precision.is_none_or(|p| k.precision() == p);
     let chosen: Vec<_> = matching(filter)?.into_iter().filter(wanted).collect();
-    ensure!(!chosen.is_empty(), "no kernel that this adapter can run is called \"{}\"", filter.unwrap_or_default());
+    let of = precision.map_or("", |p| if p == Precision::F16 { " of f16" } else { " of f32" });
+    ensure!(!chosen.is_empty(), "no kernel{of} that this adapter can run is called \"{}\"", filter.unwrap_or_default());
     let mut rows = Vec::with_capacity(chosen.len());
     for kernel in chosen {
         let row = check(adapter, kernel, &(kernel.cases)());
@@ -468,7 +470,7 @@ fn within(got: u32, want: u32, codes: &[[bool; 5]]) -> bool {
 
 /// For the fused convolution and pool under random floats: per pooled element, the codes that rounding may lead to: the places
 /// of its window whose value cannot be told from the largest, and 4 where the largest cannot be told from 0. A value is off by
-/// at most the convolution's bound, and so is the largest one: a place whose f64 value plus its bound reaches the largest one's
+/// at most the kernel's bound, and so is the largest one: a place whose f64 value plus its bound reaches the largest one's
 /// minus its bound, and 0, may win. Every other kernel compares its inputs themselves, which nothing has rounded: there the
 /// words must be equal.
 fn near_ties(case: &Case) -> Option<Vec<[bool; 5]>> {
@@ -489,7 +491,13 @@ fn near_ties(case: &Case) -> Option<Vec<[bool; 5]>> {
         (conv.twin.f64)(&mut Call { dims: &dims, step: &case.step, reads: &reads, writes: &mut [&mut y] });
         y
     };
-    let (y, sizes) = (values(|v| v), values(f64::abs));
+    let (y, mut sizes) = (values(|v| v), values(f64::abs));
+    if let Bound::Tile(_, tiles) = case.kernel.bound {
+        // Of pooled windows, each two rows and columns of the convolution.
+        let [height, width, channels] = [d.out_h, d.out_w, d.out_c].map(|n| n as usize);
+        let tiles = OutputTiles { height, width, channels, side: 2 * tiles(&case.dims).side };
+        sizes = Buffer::F(tiles.largest(sizes.f()));
+    }
     let scale = roundings(&case.dims) * 2f64.powi(-24);
     let [out_h, out_w, c] = [d.out_h, d.out_w, d.out_c].map(|n| n as usize);
     let [pool_h, pool_w] = [out_h / 2, out_w / 2];

@@ -58,7 +58,8 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
     let tuned = measure(args, &model, &adapter, tuned)?;
     let path = cache.keep_tuned(&facts, &tuned)?;
     show(&Record::Valid(tuned), &facts, args.json)?;
-    eprintln!("Kept in {}; later runs on this adapter use it, and `wgradcam tune --forget` removes it", path.display());
+    let runs = if args.precision == Precision::F16 { "later runs of --precision f16" } else { "later runs" };
+    eprintln!("Kept in {}; {runs} on this adapter use it, and `wgradcam tune --forget` removes it", path.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -81,17 +82,17 @@ fn measure(args: &TuneArgs, model: &Model, adapter: &Adapter, mut tuned: Tuned) 
     drop(program);
     // A tick for every candidate's check, one for the timing, and the steps at the end.
     let ticks: usize = contests.iter().map(|c| c.candidates.len() + 1).sum();
-    let bar = progress::counter(ticks + 2 * (args.repeat + 1), "tune");
+    let steps = if args.precision == Precision::F32 { 2 * (args.repeat + 1) } else { 0 };
+    let bar = progress::counter(ticks + steps, "tune");
     let mut tuner = Tuner::new(adapter, args.repeat);
     for contest in &contests {
         tuned.insert(hold(&mut tuner, contest, &bar)?);
     }
-    bar.set_message("a training step, on the adapter and on the CPU path");
-    let adapter = adapter.clone().with_tuned(Some(tuned.clone()));
-    let times = step(args, model, adapter, || bar.inc(1))?;
     // By it `--device auto` chooses for runs of f32; the CPU path has no other.
     if args.precision == Precision::F32 {
-        tuned.step = Some(times);
+        bar.set_message("a training step, on the adapter and on the CPU path");
+        let adapter = adapter.clone().with_tuned(Some(tuned.clone()));
+        tuned.step = Some(step(args, model, adapter, || bar.inc(1))?);
     }
     bar.finish_and_clear();
     Ok(tuned)

@@ -10,6 +10,7 @@ use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
 use super::pictures as first;
 use super::product;
+use super::tile::{dense_fits, three_by_three};
 use crate::kernel::{ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, STEP_WGSL, Tiles, Variant, another, passes};
 
 const COOP_WGSL: &str = include_str!("../../shaders/shared/coop.wgsl.jinja");
@@ -55,10 +56,6 @@ fn channel_block(channels: u32) -> Option<u32> {
     [64, 32, 16].into_iter().find(|b| channels.is_multiple_of(*b))
 }
 
-fn three_by_three(d: &Conv2dDims) -> bool {
-    d.k_h == 3 && d.k_w == 3 && d.batch <= MAX_GROUPS && d.pooled_len() > 0
-}
-
 fn columns(channels: u32) -> u32 {
     channel_block(channels).unwrap_or(16)
 }
@@ -89,12 +86,6 @@ fn input_fits(d: &[u32]) -> bool {
 fn weight_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
     three_by_three(d) && channel_block(d.out_c).is_some() && d.splits <= MAX_GROUPS
-}
-
-/// Smaller products are no block.
-fn dense_fits(d: &[u32]) -> bool {
-    let d = DenseDims::of(d);
-    d.in_n >= SIDE / 2 && d.out_n >= SIDE / 2 && d.splits <= MAX_GROUPS && d.batch.div_ceil(64) <= MAX_GROUPS
 }
 
 /// Shapes beside the layers' own: odd sizes, padding, terms that are no whole tile, blocks that hang over, more than one block.
@@ -161,16 +152,42 @@ const fn variant(
     }
 }
 
+fn forward_grid(d: &[u32]) -> [u32; 3] {
+    let d = Conv2dDims::of(d);
+    [(d.out_h / 2 * (d.out_w / 2)).div_ceil(PIXELS / 4), d.out_c / columns(d.out_c), d.batch]
+}
+
+fn forward_constants<const T: usize>(d: &[u32]) -> Vec<(&'static str, u32)> {
+    let d = Conv2dDims::of(d);
+    let mut all = block(KINDS[T], PIXELS, columns(d.out_c), [false, true]);
+    all.extend([("FROM_C", d.in_c), ("TO_C", d.out_c)]);
+    all
+}
+
+fn weight_grid(d: &[u32]) -> [u32; 3] {
+    let d = Conv2dDims::of(d);
+    [d.out_c / columns(d.out_c), (9 * d.in_c + 1).div_ceil(weight_rows(d)), d.splits]
+}
+
+fn weight_loops(d: &[u32]) -> usize {
+    let d = Conv2dDims::of(d);
+    passes(&[d.rows_per_split as usize, (d.out_w as usize / 2).div_ceil(4)])
+}
+
+fn weight_constants<const T: usize>(d: &[u32]) -> Vec<(&'static str, u32)> {
+    let d = Conv2dDims::of(d);
+    let mut all = block(KINDS[T], weight_rows(d), columns(d.out_c), [true, true]);
+    all.extend([("FROM_C", d.in_c), ("TO_C", d.out_c)]);
+    all
+}
+
 /// The variants on one kind of tiles. Their keys are in the order of the arrays below.
 const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
     let tiles = KINDS[T];
     [
         Kernel {
             shared: SHARED,
-            grid: |d| {
-                let d = Conv2dDims::of(d);
-                [(d.out_h / 2 * (d.out_w / 2)).div_ceil(PIXELS / 4), d.out_c / columns(d.out_c), d.batch]
-            },
+            grid: forward_grid,
             loops: |d| passes(&[(9 * Conv2dDims::of(d).in_c as usize).div_ceil(DEPTH)]),
             bound: Bound::Twin(|d| CUT * (Conv2dDims::of(d).taps() as f64 + 2.0)),
             cases: || conv_cases(forward_fits),
@@ -179,12 +196,7 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
                 keys[0],
                 "coop/conv2d_relu_maxpool2x2.wgsl.jinja",
                 include_str!("../../shaders/coop/conv2d_relu_maxpool2x2.wgsl.jinja"),
-                variant("conv2d_relu_maxpool2x2.forward", tiles, forward_fits, |d| {
-                    let d = Conv2dDims::of(d);
-                    let mut all = block(KINDS[T], PIXELS, columns(d.out_c), [false, true]);
-                    all.extend([("FROM_C", d.in_c), ("TO_C", d.out_c)]);
-                    all
-                }),
+                variant("conv2d_relu_maxpool2x2.forward", tiles, forward_fits, forward_constants::<T>),
             )
         },
         Kernel {
@@ -214,14 +226,8 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
         },
         Kernel {
             shared: SHARED,
-            grid: |d| {
-                let d = Conv2dDims::of(d);
-                [d.out_c / columns(d.out_c), (9 * d.in_c + 1).div_ceil(weight_rows(d)), d.splits]
-            },
-            loops: |d| {
-                let d = Conv2dDims::of(d);
-                passes(&[d.rows_per_split as usize, (d.out_w as usize / 2).div_ceil(4)])
-            },
+            grid: weight_grid,
+            loops: weight_loops,
             bound: Bound::Twin(|d| {
                 let d = Conv2dDims::of(d);
                 CUT * (f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0)
@@ -234,12 +240,7 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
                 include_str!("../../shaders/coop/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
                 Variant {
                     f16: Some(gradients),
-                    ..variant("conv2d_relu_maxpool2x2.backward_weight", tiles, weight_fits, |d| {
-                        let d = Conv2dDims::of(d);
-                        let mut all = block(KINDS[T], weight_rows(d), columns(d.out_c), [true, true]);
-                        all.extend([("FROM_C", d.in_c), ("TO_C", d.out_c)]);
-                        all
-                    })
+                    ..variant("conv2d_relu_maxpool2x2.backward_weight", tiles, weight_fits, weight_constants::<T>)
                 },
             )
         },
@@ -304,10 +305,7 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
         },
         Kernel {
             shared: SHARED,
-            grid: |d| {
-                let d = Conv2dDims::of(d);
-                [(d.out_h / 2 * (d.out_w / 2)).div_ceil(PIXELS / 4), d.out_c / columns(d.out_c), d.batch]
-            },
+            grid: forward_grid,
             loops: |d| passes(&[(9 * Conv2dDims::of(d).in_c as usize).div_ceil(DEPTH)]),
             bound: Bound::Twin(|d| CUT * (Conv2dDims::of(d).taps() as f64 + 2.0)),
             cases: || picture_cases(forward_fits),
@@ -316,24 +314,13 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
                 keys[6],
                 "coop/conv2d_relu_maxpool2x2.wgsl.jinja",
                 include_str!("../../shaders/coop/conv2d_relu_maxpool2x2.wgsl.jinja"),
-                variant("conv2d_relu_maxpool2x2.forward_pictures", tiles, forward_fits, |d| {
-                    let d = Conv2dDims::of(d);
-                    let mut all = block(KINDS[T], PIXELS, columns(d.out_c), [false, true]);
-                    all.extend([("FROM_C", d.in_c), ("TO_C", d.out_c)]);
-                    all
-                }),
+                variant("conv2d_relu_maxpool2x2.forward_pictures", tiles, forward_fits, forward_constants::<T>),
             )
         },
         Kernel {
             shared: SHARED,
-            grid: |d| {
-                let d = Conv2dDims::of(d);
-                [d.out_c / columns(d.out_c), (9 * d.in_c + 1).div_ceil(weight_rows(d)), d.splits]
-            },
-            loops: |d| {
-                let d = Conv2dDims::of(d);
-                passes(&[d.rows_per_split as usize, (d.out_w as usize / 2).div_ceil(4)])
-            },
+            grid: weight_grid,
+            loops: weight_loops,
             bound: Bound::Twin(|d| {
                 let d = Conv2dDims::of(d);
                 CUT * (f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0)
@@ -346,12 +333,7 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
                 include_str!("../../shaders/coop/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
                 Variant {
                     f16: Some(gradients),
-                    ..variant("conv2d_relu_maxpool2x2.backward_weight_pictures", tiles, weight_fits, |d| {
-                        let d = Conv2dDims::of(d);
-                        let mut all = block(KINDS[T], weight_rows(d), columns(d.out_c), [true, true]);
-                        all.extend([("FROM_C", d.in_c), ("TO_C", d.out_c)]);
-                        all
-                    })
+                    ..variant("conv2d_relu_maxpool2x2.backward_weight_pictures", tiles, weight_fits, weight_constants::<T>)
                 },
             )
         },
@@ -434,6 +416,7 @@ mod tests {
                 let key = format!("dense.{entry}/{technique}");
                 let splits = |splits| DenseDims { splits, ..d };
                 takes(&key, &[d, splits(MAX_GROUPS)], &[dense(1, 28, 32), dense(1, 32, 28), splits(MAX_GROUPS + 1)]);
+                takes(&key, &[], &[DenseDims { in_n: 64 * MAX_GROUPS + 1, ..d }]);
             }
         }
     }

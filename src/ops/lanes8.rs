@@ -55,7 +55,8 @@ fn input_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
 const FORWARD4_C: u32 = 4;
 const INPUT4_C: u32 = 2;
 
-/// Where F(2x2,3x3) has more text than the first level of the instruction cache holds, F(4x4,3x3) has less.
+/// Where the texts of F(2x2,3x3) and of F(4x4,3x3) are both past the first level of the instruction cache, the latter's is shorter for as
+/// many outputs.
 fn forward4_fits(d: &[u32]) -> bool {
     let conv = Conv2dDims::of(d);
     forward_fits(d) && valid(conv) && conv.in_c == 32 && conv.out_c.is_multiple_of(FORWARD4_C * LANES)
@@ -264,8 +265,8 @@ pub const KERNELS: &[Kernel] = &[
         ..another(
             &fused::KERNELS[1],
             "conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8",
-            "lanes8/conv2d_relu_maxpool2x2_backward_input4.wgsl.jinja",
-            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_input4.wgsl.jinja"),
+            "lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja",
+            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja"),
             Variant {
                 of: "conv2d_relu_maxpool2x2.backward_input",
                 needs: Needs::EightLanes,

@@ -66,7 +66,7 @@ impl Tiling {
     }
 }
 
-fn three_by_three(d: &Conv2dDims) -> bool {
+pub(super) fn three_by_three(d: &Conv2dDims) -> bool {
     d.k_h == 3 && d.k_w == 3 && d.batch <= MAX_GROUPS && d.pooled_len() > 0
 }
 
@@ -157,9 +157,10 @@ const DEPTH: u32 = 16;
 const THREADS: u32 = 128;
 
 /// Smaller products are no block.
-fn dense_fits(d: &[u32]) -> bool {
+pub(super) fn dense_fits(d: &[u32]) -> bool {
     let d = DenseDims::of(d);
-    d.in_n >= SIDE / 2 && d.out_n >= SIDE / 2 && d.splits <= MAX_GROUPS && d.batch.div_ceil(SIDE) <= MAX_GROUPS
+    let inside = |n: u32| n.div_ceil(SIDE) <= MAX_GROUPS;
+    d.in_n >= SIDE / 2 && d.out_n >= SIDE / 2 && d.splits <= MAX_GROUPS && inside(d.batch) && inside(d.in_n) && inside(d.out_n)
 }
 
 fn dense_constants(_: &[u32]) -> Vec<(&'static str, u32)> {
@@ -375,6 +376,12 @@ mod tests {
         for key in ["dense.forward/tile", "dense.backward_input/tile", "dense.backward_weight/tile", "dense.update_weight/tile"] {
             takes(key, &[d, splits(MAX_GROUPS), batch(64 * MAX_GROUPS)], &[dense(1, 28, 32), dense(1, 32, 28)]);
             takes(key, &[], &[splits(MAX_GROUPS + 1), batch(64 * MAX_GROUPS + 1)]);
+            let most = 64 * MAX_GROUPS;
+            takes(
+                key,
+                &[DenseDims { in_n: most, ..d }],
+                &[DenseDims { in_n: most + 1, ..d }, DenseDims { out_n: most + 1, ..d }],
+            );
         }
     }
 }

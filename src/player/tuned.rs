@@ -136,8 +136,8 @@ impl Tuned {
         self.kernels.push(measured);
     }
 
-    /// The technique measured to be the fastest for a kernel at these sizes in runs of this precision; else that for sizes which differ in the batch alone, the
-    /// nearest batch first.
+    /// The technique measured to be the fastest for a kernel at these sizes in runs of this precision; else that for sizes which differ
+    /// in the batch alone, the nearest batch first.
     pub fn chosen(&self, kernel: &Kernel, dims: &[u32], precision: Precision) -> Option<&str> {
         let wanted = named(kernel, dims);
         let alike = |m: &&Measured| {
