@@ -77,30 +77,6 @@ fn correlate(n: u32, oy: u32, ox: u32, co_a: u32, co_b: u32, block: ptr<function
     }
 }
 
-// As in conv2d_relu_maxpool2x2.wgsl: the first maximum in row-major order, then the relu; NaN stays.
-fn store_window(n: u32, py: u32, px: u32, co: u32, p00: vec4<f32>, p01: vec4<f32>, p10: vec4<f32>, p11: vec4<f32>) {
-    let pool_h = dims.out_h / 2u;
-    let pool_w = dims.out_w / 2u;
-    if (n < dims.batch && px < pool_w) {
-        let b = bias[co];
-        let z1 = p01 + b;
-        let z2 = p10 + b;
-        let z3 = p11 + b;
-        var m = p00 + b;
-        var code = vec4<u32>();
-        code = select(code, vec4<u32>(1u), z1 > m);
-        m = select(m, z1, z1 > m);
-        code = select(code, vec4<u32>(2u), z2 > m);
-        m = select(m, z2, z2 > m);
-        code = select(code, vec4<u32>(3u), z3 > m);
-        m = select(m, z3, z3 > m);
-        code = select(vec4<u32>(4u), code, m > vec4<f32>());
-        let at = ((n * pool_h + py) * pool_w + px) * (dims.out_c / 4u) + co;
-        y[at] = select(m, vec4<f32>(), m < vec4<f32>());
-        argmax[at] = code.x | (code.y << 8u) | (code.z << 16u) | (code.w << 24u);
-    }
-}
-
 // y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0
 @compute @workgroup_size(64)
 fn forward_pictures(@builtin(global_invocation_id) gid: vec3<u32>) {

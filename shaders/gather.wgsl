@@ -15,60 +15,50 @@ struct Dims {
 @group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>; // (batch, pixels, 4)
 @group(0) @binding(3) var<storage, read_write> words: array<u32>; // (batch, pixels): R | G << 8 | B << 16
 
-// The batch's picture b, counted from the chunk's first.
-fn picture_of(b: u32) -> u32 {
-    return order[min(step.first + dims.offset + b, dims.pictures - 1u)] - dims.chunk_first;
+// Four neighbouring pixels of the batch, words as in `words`, and where they go.
+struct Quad {
+    words: vec4<u32>,
+    to: u32,
+    pixels: u32, // of the four, those that the picture has; 0 where the picture lies in another chunk
 }
 
-fn lies_here(picture: u32) -> bool {
-    return picture < dims.chunk_len;
+fn quad_of(id: u32) -> Quad {
+    let quads = (dims.pixels + 3u) / 4u;
+    let quad = id % quads;
+    let b = id / quads;
+    let picture = order[min(step.first + dims.offset + b, dims.pictures - 1u)] - dims.chunk_first;
+    if (b >= dims.batch || picture >= dims.chunk_len) {
+        return Quad();
+    }
+    let at = (picture * quads + quad) * 3u;
+    let w0 = images[at];
+    let w1 = images[at + 1u];
+    let w2 = images[at + 2u];
+    let words = vec4<u32>(w0 & 0xffffffu, (w0 >> 24u) | ((w1 & 0xffffu) << 8u), (w1 >> 16u) | ((w2 & 0xffu) << 16u), w2 >> 8u);
+    return Quad(words, b * dims.pixels + quad * 4u, dims.pixels - quad * 4u);
 }
 
-fn rescaled(word: u32, at: u32) -> f32 {
+fn rescaled(word: u32) -> vec4<f32> {
     // Keras multiplies by fl32(1/255); dividing by 255 differs in 126 of 256 values.
-    return f32((word >> (8u * at)) & 255u) * 0.003921569;
+    return vec4<f32>((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u)) * 0.003921569;
 }
 
 // x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+offset+b], times fl32(1/255), if that picture lies in this chunk
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let quads = (dims.pixels + 3u) / 4u;
-    let id = linear_id(gid);
-    let quad = id % quads;
-    let b = id / quads;
-    let picture = picture_of(b);
-    if (b < dims.batch && lies_here(picture)) {
-        let at = (picture * quads + quad) * 3u;
-        let w0 = images[at];
-        let w1 = images[at + 1u];
-        let w2 = images[at + 2u];
-        let to = b * dims.pixels + quad * 4u;
-        let left = dims.pixels - quad * 4u;
-        x[to] = vec4<f32>(rescaled(w0, 0u), rescaled(w0, 1u), rescaled(w0, 2u), 0.0);
-        if (left > 1u) { x[to + 1u] = vec4<f32>(rescaled(w0, 3u), rescaled(w1, 0u), rescaled(w1, 1u), 0.0); }
-        if (left > 2u) { x[to + 2u] = vec4<f32>(rescaled(w1, 2u), rescaled(w1, 3u), rescaled(w2, 0u), 0.0); }
-        if (left > 3u) { x[to + 3u] = vec4<f32>(rescaled(w2, 1u), rescaled(w2, 2u), rescaled(w2, 3u), 0.0); }
-    }
+    let quad = quad_of(linear_id(gid));
+    if (quad.pixels > 0u) { x[quad.to] = rescaled(quad.words.x); }
+    if (quad.pixels > 1u) { x[quad.to + 1u] = rescaled(quad.words.y); }
+    if (quad.pixels > 2u) { x[quad.to + 2u] = rescaled(quad.words.z); }
+    if (quad.pixels > 3u) { x[quad.to + 3u] = rescaled(quad.words.w); }
 }
 
 // words[b,p] = R | G << 8 | B << 16 of pixel p of picture order[first+offset+b], if that picture lies in this chunk
 @compute @workgroup_size(64)
 fn bytes(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let quads = (dims.pixels + 3u) / 4u;
-    let id = linear_id(gid);
-    let quad = id % quads;
-    let b = id / quads;
-    let picture = picture_of(b);
-    if (b < dims.batch && lies_here(picture)) {
-        let at = (picture * quads + quad) * 3u;
-        let w0 = images[at];
-        let w1 = images[at + 1u];
-        let w2 = images[at + 2u];
-        let to = b * dims.pixels + quad * 4u;
-        let left = dims.pixels - quad * 4u;
-        words[to] = w0 & 0xffffffu;
-        if (left > 1u) { words[to + 1u] = (w0 >> 24u) | ((w1 & 0xffffu) << 8u); }
-        if (left > 2u) { words[to + 2u] = (w1 >> 16u) | ((w2 & 0xffu) << 16u); }
-        if (left > 3u) { words[to + 3u] = w2 >> 8u; }
-    }
+    let quad = quad_of(linear_id(gid));
+    if (quad.pixels > 0u) { words[quad.to] = quad.words.x; }
+    if (quad.pixels > 1u) { words[quad.to + 1u] = quad.words.y; }
+    if (quad.pixels > 2u) { words[quad.to + 2u] = quad.words.z; }
+    if (quad.pixels > 3u) { words[quad.to + 3u] = quad.words.w; }
 }

@@ -560,6 +560,9 @@ pub const ADAM_WGSL: &str = include_str!("../shaders/shared/adam.wgsl");
 /// `shaders/shared/rng.wgsl`.
 pub const RNG_WGSL: &str = include_str!("../shaders/shared/rng.wgsl");
 
+/// `shaders/shared/store_window.wgsl`; it reads `dims` and `bias` and writes `y` and `argmax`.
+pub const STORE_WINDOW_WGSL: &str = include_str!("../shaders/shared/store_window.wgsl");
+
 /// Every kernel of the house, a line per op, in the order of the data.
 pub static REGISTRY: &[&[Kernel]] = &[
     ops::gather::KERNELS,

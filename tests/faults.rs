@@ -20,19 +20,19 @@ const SMALL: usize = 60_000;
 #[rustfmt::skip]
 const FAULTS: &[Fault] = &[
     // gather.wgsl
-    ("gather.forward", "rescaled(w1, 0u), rescaled(w1, 1u), 0.0", "rescaled(w1, 1u), rescaled(w1, 0u), 0.0"),
+    ("gather.forward", "x[quad.to + 1u] = rescaled(quad.words.y)", "x[quad.to + 1u] = rescaled(quad.words.x)"),
     ("gather.forward", "* 0.003921569", "/ 255.0"),
     ("gather.forward", " - dims.chunk_first", ""),
     ("gather.forward", "step.first + dims.offset + b", "b"),
     ("gather.bytes", "step.first + dims.offset + b", "step.first + b"),
-    ("gather.forward", "if (left > 3u) { x", "if (left > 4u) { x"),
-    ("gather.forward", "if (left > 1u) { x", "if (left > 0u) { x"),
-    ("gather.bytes", "return picture < dims.chunk_len", "return picture <= dims.chunk_len"),
-    ("gather.forward", "(8u * at)", "(24u - 8u * at)"),
+    ("gather.forward", "if (quad.pixels > 3u) { x", "if (quad.pixels > 4u) { x"),
+    ("gather.forward", "if (quad.pixels > 1u) { x", "if (quad.pixels > 0u) { x"),
+    ("gather.bytes", "picture >= dims.chunk_len", "picture > dims.chunk_len"),
+    ("gather.forward", "vec4<u32>(0u, 8u, 16u, 24u)", "vec4<u32>(8u, 0u, 16u, 24u)"),
     ("gather.bytes", "(w0 >> 24u)", "(w0 >> 16u)"),
     ("gather.bytes", "(w1 & 0xffffu) << 8u", "(w1 & 0xffu) << 8u"),
     ("gather.bytes", "((w2 & 0xffu) << 16u)", "(w2 << 16u)"),
-    ("gather.bytes", "if (left > 2u) { words", "if (left > 1u) { words"),
+    ("gather.bytes", "if (quad.pixels > 2u) { words", "if (quad.pixels > 1u) { words"),
     // conv2d.wgsl
     ("conv2d.forward", "value + bias[co]", "value"),
     ("conv2d.forward", "dims.relu != 0u", "dims.relu == 0u"),
@@ -80,7 +80,7 @@ const FAULTS: &[Fault] = &[
     // conv2d_relu_maxpool2x2.wgsl
     ("conv2d_relu_maxpool2x2.forward", "vec4<u32>(1u), z1 > m", "vec4<u32>(1u), z1 >= m"),
     ("conv2d_relu_maxpool2x2.forward", "vec4<u32>(3u), z3 > m", "vec4<u32>(3u), z3 >= m"),
-    ("conv2d_relu_maxpool2x2.forward", "if (n < dims.batch && px < pool_w)", "if (n < dims.batch)"),
+    ("conv2d_relu_maxpool2x2.forward", "n < dims.batch && py < pool_h && px < pool_w", "n < dims.batch && py < pool_h"),
     ("conv2d_relu_maxpool2x2.forward", "p10 + b", "p10"),
     ("conv2d_relu_maxpool2x2.forward", "select(m, vec4<f32>(), m < vec4<f32>())", "m"),
     ("conv2d_relu_maxpool2x2.forward", "code, m > vec4<f32>()", "code, m >= vec4<f32>()"),

@@ -181,24 +181,50 @@ fn weight_constants<const T: usize>(d: &[u32]) -> Vec<(&'static str, u32)> {
     all
 }
 
+/// Of activations or of pictures, which share their text.
+const fn forward<const T: usize>(base: &'static Kernel, key: &'static str, cases: fn() -> Vec<Vec<u32>>) -> Kernel {
+    Kernel {
+        shared: SHARED,
+        grid: forward_grid,
+        loops: |d| passes(&[(9 * Conv2dDims::of(d).in_c as usize).div_ceil(DEPTH)]),
+        bound: Bound::Twin(|d| CUT * (Conv2dDims::of(d).taps() as f64 + 2.0)),
+        cases,
+        ..another(
+            base,
+            key,
+            "coop/conv2d_relu_maxpool2x2.wgsl.jinja",
+            include_str!("../../shaders/coop/conv2d_relu_maxpool2x2.wgsl.jinja"),
+            variant(base.key, KINDS[T], forward_fits, forward_constants::<T>),
+        )
+    }
+}
+
+/// The same of the weights' gradient.
+const fn backward_weight<const T: usize>(base: &'static Kernel, key: &'static str, cases: fn() -> Vec<Vec<u32>>) -> Kernel {
+    Kernel {
+        shared: SHARED,
+        grid: weight_grid,
+        loops: weight_loops,
+        bound: Bound::Twin(|d| {
+            let d = Conv2dDims::of(d);
+            CUT * (f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0)
+        }),
+        cases,
+        ..another(
+            base,
+            key,
+            "coop/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja",
+            include_str!("../../shaders/coop/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
+            Variant { f16: Some(gradients), ..variant(base.key, KINDS[T], weight_fits, weight_constants::<T>) },
+        )
+    }
+}
+
 /// The variants on one kind of tiles. Their keys are in the order of the arrays below.
 const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
     let tiles = KINDS[T];
     [
-        Kernel {
-            shared: SHARED,
-            grid: forward_grid,
-            loops: |d| passes(&[(9 * Conv2dDims::of(d).in_c as usize).div_ceil(DEPTH)]),
-            bound: Bound::Twin(|d| CUT * (Conv2dDims::of(d).taps() as f64 + 2.0)),
-            cases: || conv_cases(forward_fits),
-            ..another(
-                &fused::KERNELS[0],
-                keys[0],
-                "coop/conv2d_relu_maxpool2x2.wgsl.jinja",
-                include_str!("../../shaders/coop/conv2d_relu_maxpool2x2.wgsl.jinja"),
-                variant("conv2d_relu_maxpool2x2.forward", tiles, forward_fits, forward_constants::<T>),
-            )
-        },
+        forward::<T>(&fused::KERNELS[0], keys[0], || conv_cases(forward_fits)),
         Kernel {
             shared: SHARED,
             grid: |d| {
@@ -224,26 +250,7 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
                 },
             )
         },
-        Kernel {
-            shared: SHARED,
-            grid: weight_grid,
-            loops: weight_loops,
-            bound: Bound::Twin(|d| {
-                let d = Conv2dDims::of(d);
-                CUT * (f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0)
-            }),
-            cases: || conv_cases(weight_fits),
-            ..another(
-                &fused::KERNELS[2],
-                keys[2],
-                "coop/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja",
-                include_str!("../../shaders/coop/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
-                Variant {
-                    f16: Some(gradients),
-                    ..variant("conv2d_relu_maxpool2x2.backward_weight", tiles, weight_fits, weight_constants::<T>)
-                },
-            )
-        },
+        backward_weight::<T>(&fused::KERNELS[2], keys[2], || conv_cases(weight_fits)),
         Kernel {
             shared: SHARED,
             grid: |d| {
@@ -303,40 +310,8 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
                 },
             )
         },
-        Kernel {
-            shared: SHARED,
-            grid: forward_grid,
-            loops: |d| passes(&[(9 * Conv2dDims::of(d).in_c as usize).div_ceil(DEPTH)]),
-            bound: Bound::Twin(|d| CUT * (Conv2dDims::of(d).taps() as f64 + 2.0)),
-            cases: || picture_cases(forward_fits),
-            ..another(
-                &first::KERNELS[0],
-                keys[6],
-                "coop/conv2d_relu_maxpool2x2.wgsl.jinja",
-                include_str!("../../shaders/coop/conv2d_relu_maxpool2x2.wgsl.jinja"),
-                variant("conv2d_relu_maxpool2x2.forward_pictures", tiles, forward_fits, forward_constants::<T>),
-            )
-        },
-        Kernel {
-            shared: SHARED,
-            grid: weight_grid,
-            loops: weight_loops,
-            bound: Bound::Twin(|d| {
-                let d = Conv2dDims::of(d);
-                CUT * (f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0)
-            }),
-            cases: || picture_cases(weight_fits),
-            ..another(
-                &first::KERNELS[1],
-                keys[7],
-                "coop/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja",
-                include_str!("../../shaders/coop/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
-                Variant {
-                    f16: Some(gradients),
-                    ..variant("conv2d_relu_maxpool2x2.backward_weight_pictures", tiles, weight_fits, weight_constants::<T>)
-                },
-            )
-        },
+        forward::<T>(&first::KERNELS[0], keys[6], || picture_cases(forward_fits)),
+        backward_weight::<T>(&first::KERNELS[1], keys[7], || picture_cases(weight_fits)),
     ]
 }
 

@@ -11,7 +11,8 @@ use super::lanes8::{self, LANES, lane_channels};
 use super::product;
 use super::tile::{self, TILE_WGSL, Tiling, WeightTiling};
 use crate::kernel::{
-    Binding, Bound, Call, Cost, Dims, Kernel, Needs, Real, SLICE_WGSL, Twin, Variant, another, grid, passes, random_input,
+    Binding, Bound, Call, Cost, Dims, Kernel, Needs, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin, Variant, another, grid, passes,
+    random_input,
 };
 use pulp::Arch;
 
@@ -55,7 +56,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0",
         file: "conv2d_relu_maxpool2x2_pictures.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: &[SLICE_WGSL, STORE_WINDOW_WGSL],
         entry: "forward_pictures",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -92,7 +93,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "partial[s,ky,kx,ci,co] = sum over split s's rows of windows of (R, G, B, 0) times fl32(1/255) under the taken place, shifted by the tap, [ci] * dy[window,co]",
         file: "conv2d_relu_maxpool2x2_pictures.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: &[SLICE_WGSL, STORE_WINDOW_WGSL],
         entry: "backward_weight_pictures",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -152,7 +153,7 @@ const WINDOWS: u32 = 2;
 /// The variants: for GPUs, then for drivers on CPUs.
 pub const TECHNIQUES: &[Kernel] = &[
     Kernel {
-        shared: &[SLICE_WGSL, TILE_WGSL],
+        shared: &[SLICE_WGSL, TILE_WGSL, STORE_WINDOW_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             Tiling::forward(d).grid(d, d.out_c)

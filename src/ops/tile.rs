@@ -7,7 +7,7 @@
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
-use crate::kernel::{Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, Variant, another, passes};
+use crate::kernel::{Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, STORE_WINDOW_WGSL, Variant, another, passes};
 
 /// The most channels of 64, 32, 16 and 8 that divide `channels` into blocks.
 fn channel_block(channels: u32) -> Option<u32> {
@@ -201,7 +201,7 @@ fn dense_weight_loops(d: &[u32]) -> usize {
 /// The variants.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
-        shared: &[SLICE_WGSL, TILE_WGSL],
+        shared: &[SLICE_WGSL, TILE_WGSL, STORE_WINDOW_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             Tiling::forward(d).grid(d, d.out_c)
