@@ -27,6 +27,7 @@ mod simd;
 pub mod softmax_ce;
 mod sparse;
 pub mod tile;
+pub mod winograd_tile;
 mod winograd;
 
 pub use gather::RESCALE;
