@@ -7,8 +7,8 @@ use std::time::Instant;
 use wgradcam::engine::reading_step;
 use wgradcam::kernel::Elem;
 use wgradcam::model::{Mode, Model, ModelSettings, PictureSet, lower};
-use wgradcam::plan::Program;
-use wgradcam::player::{CpuPlayer, DeviceChoice, GpuPlayer, Player, choose};
+use wgradcam::plan::{Program, Spread};
+use wgradcam::player::{Adapter, CpuPlayer, DeviceChoice, GpuPlayer, Player, choose};
 use wgradcam::rng::{hash3, unit};
 use wgradcam::verify;
 
@@ -37,10 +37,10 @@ struct Args {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let model = Model::new(&ModelSettings::default(), 2)?;
-    let mut whole = Program::new();
+    let choice = choose(&args.device)?;
+    let mut whole = Program::spread(choice.adapter.as_ref().map_or(Spread::Few, Adapter::spread));
     let set = PictureSet { name: "train", pictures: args.batch, chunk: args.batch, table: args.batch };
     let plan = lower(&mut whole, &model, &set, args.batch, Mode::Train);
-    let choice = choose(&args.device)?;
     if let Some(adapter) = &choice.adapter {
         adapter.choose_variants(&mut whole);
     }

@@ -6,7 +6,7 @@ use crate::kernel::{AdamScalars, Step};
 use crate::model::{Mode, Model, PictureSet, lower};
 use crate::ops::gather::{pack, words_per_picture};
 use crate::ops::padded;
-use crate::plan::{PlanId, Program};
+use crate::plan::{PlanId, Program, Spread};
 use crate::player::{Choice, CpuPlayer, FirstUse, GpuPlayer, OutOfMemory, Player, Technique};
 use anyhow::{Result, bail, ensure};
 use std::borrow::Cow;
@@ -173,7 +173,7 @@ impl Engine {
         let chunk = usize::try_from(most / picture_bytes).unwrap_or(usize::MAX);
         ensure!(chunk > 0, "one {h}x{w} picture is larger than the device binds");
         let table = usize::try_from(most / (4 * padded(model.outputs)) as u64).unwrap_or(usize::MAX);
-        let mut program = Program::new();
+        let mut program = Program::spread(choice.adapter.as_ref().map_or(Spread::Few, crate::player::Adapter::spread));
         let passes: Vec<Pass> = requests
             .iter()
             .map(|r| {

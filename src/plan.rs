@@ -57,6 +57,16 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanId(pub usize);
 
+/// Into how many partial sums a long sum is cut, that workgroups make side by side and one pass adds up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// As the cores of a CPU want it: few, since each is written and read again.
+    #[default]
+    Few,
+    /// As a GPU wants it, which is idle below hundreds of workgroups.
+    Many,
+}
+
 /// Plans over one set of named tensors.
 #[derive(Default)]
 pub struct Program {
@@ -64,6 +74,8 @@ pub struct Program {
     pub tensors: Vec<Tensor>,
     /// The plans.
     pub plans: Vec<Plan>,
+    /// How sums are cut in plans that are lowered into it.
+    pub spread: Spread,
     names: HashMap<String, TensorId>,
 }
 
@@ -71,6 +83,11 @@ impl Program {
     /// An empty program.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty program whose sums are cut so.
+    pub fn spread(spread: Spread) -> Self {
+        Self { spread, ..Self::default() }
     }
 
     /// The tensor of this name, made or grown to `len` elements.

@@ -64,11 +64,12 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
 }
 
 /// The plans of a training, an evaluation and an explanation.
-fn program(model: &Model, batch: usize, most: u64) -> Program {
+fn program(model: &Model, adapter: &Adapter, batch: usize) -> Program {
+    let most = adapter.max_tensor_bytes();
     let [h, w] = model.settings.size;
     let chunk = usize::try_from(most / (4 * words_per_picture(h * w) as u64)).unwrap_or(usize::MAX);
     let set = PictureSet { name: "random", pictures: batch, chunk, table: batch };
-    let mut program = Program::new();
+    let mut program = Program::spread(adapter.spread());
     for mode in [Mode::Train, Mode::Evaluate, Mode::Explain(Explain { target: Target::Predicted, technique: Technique::Gradcam })]
     {
         lower(&mut program, model, &set, batch, mode);
@@ -77,7 +78,7 @@ fn program(model: &Model, batch: usize, most: u64) -> Program {
 }
 
 fn measure(args: &TuneArgs, model: &Model, adapter: &Adapter, mut tuned: Tuned) -> Result<Tuned> {
-    let program = program(model, args.batch_size, adapter.max_tensor_bytes());
+    let program = program(model, adapter, args.batch_size);
     let contests = contests(adapter, &program);
     drop(program);
     // A tick for every candidate's check, one for the timing, and the steps at the end.

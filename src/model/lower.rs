@@ -226,6 +226,11 @@ impl Lowering<'_> {
         Conv2dDims::new(self.batch, [h, w, padded(ci)], padded(co), *kernel, *same, true)
     }
 
+    /// Of the convolution and its pool in one.
+    fn fused_dims(&self, layer: &Layer) -> Conv2dDims {
+        self.conv_dims(layer).spread(self.program.spread)
+    }
+
     fn pool_dims(&self, layer: &Layer) -> MaxPoolDims {
         let Shape::Image([h, w, c]) = layer.input else { panic!("{} pools no image", layer.name) };
         MaxPoolDims { batch: self.batch as u32, in_h: h as u32, in_w: w as u32, c: padded(c) as u32 }
@@ -240,7 +245,7 @@ impl Lowering<'_> {
         let before = self.model.layers[..i].iter().rev().find(|l| l.op != LayerOp::Flatten);
         let layer = &self.model.layers[i];
         let from = before.map_or(layer.input, |l| l.output);
-        DenseDims::new(self.batch, width(from), width(layer.output), relu)
+        DenseDims::spread(self.batch, width(from), width(layer.output), relu, self.program.spread)
     }
 
     fn dropout_dims(&self, i: usize, rate: f64) -> DropoutDims {
@@ -279,7 +284,7 @@ impl Lowering<'_> {
         match layer.op {
             LayerOp::Conv2d { .. } => {
                 if self.fused() {
-                    let dims = self.conv_dims(layer).pooled().words();
+                    let dims = self.fused_dims(layer).words();
                     let pool = self.model.layers[i + 1].name.as_str();
                     let [y, argmax] = ["y", "argmax"].map(|t| format!("{pool}/{t}"));
                     let tensors = [&*x, &kernel, &bias, &y, &argmax];
@@ -398,7 +403,7 @@ impl Lowering<'_> {
             }
             LayerOp::MaxPool2x2 => {}
             LayerOp::Conv2d { .. } => {
-                let d = self.conv_dims(layer).pooled();
+                let d = self.fused_dims(layer);
                 let partial = format!("{name}/dpartial");
                 let pool = self.model.layers[i + 1].name.as_str();
                 let [y, dy, dz, argmax] = ["y", "dy", "dz", "argmax"].map(|t| format!("{pool}/{t}"));

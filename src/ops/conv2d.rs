@@ -10,6 +10,7 @@ use super::{direct, winograd};
 use crate::kernel::{
     Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, Twin, grid, passes, random_input,
 };
+use crate::plan::Spread;
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -47,8 +48,10 @@ crate::dims! {
     }
 }
 
-/// Partial sums of a weight gradient: enough invocations for a large GPU, little enough to add up. Large inputs get more.
+/// Partial sums of a weight gradient on CPUs, little enough to add up. Large inputs get more.
 const SPLITS: [usize; 2] = [32, 128];
+/// The same on GPUs, all blocks of 16 x 32 channels together: four workgroups for each of some 130 multiprocessors.
+const GPU_SPLITS: usize = 512;
 
 impl Conv2dDims {
     /// Sizes of a stride-1 convolution with Keras's `same` or `valid` padding.
@@ -80,11 +83,24 @@ impl Conv2dDims {
     pub fn pooled(self) -> Self {
         self.split((self.batch * (self.out_h / 2)) as usize, self.out_w as usize / 2)
     }
+    /// The fused op's with as many partial sums as the device wants.
+    pub fn spread(self, spread: Spread) -> Self {
+        let rows = (self.batch * (self.out_h / 2)) as usize;
+        match spread {
+            Spread::Few => self.pooled(),
+            Spread::Many => {
+                let blocks = (self.in_c as usize / 16).max(1) * (self.out_c as usize / 32).max(1);
+                self.split_into((GPU_SPLITS / blocks).max(SPLITS[0]), rows, self.out_w as usize / 2)
+            }
+        }
+    }
     /// The same with partial sums over `rows` rows of `width` iterations.
     fn split(self, rows: usize, width: usize) -> Self {
         // Writing and adding them up may cost half as much as reading x, and more only for the least number.
         let [least, most] = SPLITS;
-        let wanted = (self.x_len() / (2 * self.weight_len())).clamp(least, most);
+        self.split_into((self.x_len() / (2 * self.weight_len())).clamp(least, most), rows, width)
+    }
+    fn split_into(self, wanted: usize, rows: usize, width: usize) -> Self {
         // So many rows that `passes(&[rows, width])` stays within the limit.
         let rows_per_split = rows.div_ceil(wanted).min((MAX_ITERATIONS - 1) / (width + 2)).max(1);
         Self { splits: rows.div_ceil(rows_per_split) as u32, rows_per_split: rows_per_split as u32, ..self }

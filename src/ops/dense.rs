@@ -9,6 +9,7 @@ use crate::kernel::{
     ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, STEP_WGSL, Values, grid, passes,
     random_input,
 };
+use crate::plan::Spread;
 use crate::rng;
 use rayon::prelude::*;
 
@@ -34,8 +35,16 @@ impl DenseDims {
     /// Sizes with the split that keeps a slice at 256 inputs or more and the slices at 64 or fewer; only past 16 million inputs
     /// are there more slices, because a loop over one may not be longer.
     pub fn new(batch: usize, in_n: usize, out_n: usize, relu: bool) -> Self {
+        Self::spread(batch, in_n, out_n, relu, Spread::Few)
+    }
+    /// Sizes with half as long slices, and twice as many, for a GPU.
+    pub fn spread(batch: usize, in_n: usize, out_n: usize, relu: bool, spread: Spread) -> Self {
+        let [most, least] = match spread {
+            Spread::Few => [64, 256],
+            Spread::Many => [128, 128],
+        };
         let longest = 4 * (MAX_ITERATIONS - 1);
-        let per_split = in_n.div_ceil(64).max(256).next_multiple_of(4).min(longest).min(in_n);
+        let per_split = in_n.div_ceil(most).max(least).next_multiple_of(4).min(longest).min(in_n);
         Self {
             batch: batch as u32,
             in_n: in_n as u32,

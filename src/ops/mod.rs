@@ -27,8 +27,8 @@ mod simd;
 pub mod softmax_ce;
 mod sparse;
 pub mod tile;
-pub mod winograd_tile;
 mod winograd;
+pub mod winograd_tile;
 
 pub use gather::RESCALE;
 

@@ -121,7 +121,8 @@ fn weight_bound(call: &Call<f64>) -> Vec<Vec<f64>> {
         let [n, py] = [line / pool_h, line % pool_h];
         let mut under = vec![0.0; in_c];
         for i in 0..16 {
-            let (iy, ix) = ((2 * py + i / 4).wrapping_sub(d.pad_top as usize), (2 * px + i % 4).wrapping_sub(d.pad_left as usize));
+            let (iy, ix) =
+                ((2 * py + i / 4).wrapping_sub(d.pad_top as usize), (2 * px + i % 4).wrapping_sub(d.pad_left as usize));
             if iy < in_h && ix < in_w {
                 let at = ((n * in_h + iy) * in_w + ix) * in_c;
                 under.iter_mut().zip(&x[at..at + in_c]).for_each(|(sum, v)| *sum += v.abs());

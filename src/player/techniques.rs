@@ -3,7 +3,7 @@
 use super::Choice;
 use super::gpu::Adapter;
 use crate::kernel::{Kernel, Needs, Precision};
-use crate::plan::Program;
+use crate::plan::{Program, Spread};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,11 @@ impl Choice {
 }
 
 impl Adapter {
+    /// How far sums are cut for it.
+    pub fn spread(&self) -> Spread {
+        if self.facts().software { Spread::Few } else { Spread::Many }
+    }
+
     /// Whether the adapter has what a kernel needs.
     pub fn can_run(&self, kernel: &Kernel) -> bool {
         match kernel.variant.as_ref().map_or(Needs::Nothing, |v| v.needs) {
