@@ -574,6 +574,7 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::maxpool2x2::KERNELS,
     ops::dense::KERNELS,
     ops::tile::KERNELS,
+    ops::narrow::KERNELS,
     ops::lanes8::KERNELS,
     ops::coop::KERNELS,
     ops::coop::KERNELS8,

@@ -89,7 +89,7 @@ pub struct Explain {
 /// What a plan is for.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode {
-    /// Forward, backward, Adam; the gradients of the dense layers' weights are nowhere stored.
+    /// Forward, backward, Adam; the gradients of the weights are nowhere stored.
     Train,
     /// The same for a batch that is played in parts of at most so many pictures, whose gradients are added up before Adam: the
     /// mathematics of the whole batch in the memory of a part. A part may be the whole batch: then every gradient can be read.
@@ -188,11 +188,11 @@ impl Lowering<'_> {
         }
     }
 
-    /// Whether the parameter's gradient is nowhere stored, because Adam takes it as it is made: a dense layer's weights', if no other
-    /// part of the batch adds to it.
+    /// Whether the parameter's gradient is nowhere stored, because Adam takes it as it is made, as no other part of the batch adds to
+    /// it: all but a dense layer's bias's.
     fn updates_at_once(&self, layer: &str, kind: &str) -> bool {
         let dense = |l: &Layer| l.name == layer && matches!(l.op, LayerOp::Dense { .. });
-        matches!(self.mode, Mode::Train) && kind == "kernel" && self.model.layers.iter().any(dense)
+        matches!(self.mode, Mode::Train) && !(kind == "bias" && self.model.layers.iter().any(dense))
     }
 
     fn fused(&self) -> bool {
@@ -364,7 +364,7 @@ impl Lowering<'_> {
     fn backward(&mut self, i: usize) {
         let layer = &self.model.layers[i];
         let name = layer.name.as_str();
-        let [dy, dz, kernel] = ["dy", "dz", "kernel"].map(|t| format!("{name}/{t}"));
+        let [dy, dz, kernel, bias] = ["dy", "dz", "kernel", "bias"].map(|t| format!("{name}/{t}"));
         let [dkernel, dbias] = ["kernel", "bias"].map(|kind| self.gradient_of(name, kind));
         let (x, y) = (self.input(i), self.output(i));
         let dx = gradient(&x);
@@ -407,7 +407,6 @@ impl Lowering<'_> {
                     let tensors = [&*x, &dy, &argmax, &partial];
                     let key = format!("{op}.backward_weight{}", if i == 0 { "_pictures" } else { "" });
                     self.program.dispatch(name, &key, d.words(), &tensors);
-                    self.program.dispatch(name, "conv2d.reduce_weight", d.words(), &[&partial, &dkernel, &dbias]);
                 } else {
                     // The codes of an unfused pool do not tell where the relu is closed.
                     let dims = FlatDims { len: d.pooled_len() as u32 }.words();
@@ -418,6 +417,13 @@ impl Lowering<'_> {
                     let gradient = if self.training() { &dy } else { &dz };
                     let tensors = [&**gradient, &argmax, &kernel, &dx];
                     self.program.dispatch(name, &format!("{op}.backward_input"), d.words(), &tensors);
+                }
+                if self.updates_at_once(name, "kernel") {
+                    let [[m, v], [bm, bv]] = [&kernel, &bias].map(|p| ["m", "v"].map(|t| format!("{p}/{t}")));
+                    let tensors = [&*partial, &kernel, &m, &v, &bias, &bm, &bv];
+                    self.program.dispatch(name, "conv2d.update_weight", d.words(), &tensors);
+                } else if self.training() {
+                    self.program.dispatch(name, "conv2d.reduce_weight", d.words(), &[&partial, &dkernel, &dbias]);
                 }
             }
         }

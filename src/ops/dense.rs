@@ -6,10 +6,8 @@ use super::adam::{self, Update};
 use super::gemm::{Mat, matmul};
 use super::product;
 use crate::kernel::{
-    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, STEP_WGSL, Values, grid, passes,
-    random_input,
+    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, STEP_WGSL, grid, passes, random_input,
 };
-use crate::rng;
 use rayon::prelude::*;
 
 crate::dims! {
@@ -225,11 +223,7 @@ pub const KERNELS: &[Kernel] = &[
         twin: crate::twin!(update_weight),
         bound: Bound::Own(|call| update_bound(call, 1.0)),
         cases,
-        input: |d, name, seed| {
-            // A mean of squares.
-            let square = |i| rng::unit(rng::hash3(seed, 15, i)).powi(2);
-            (name == "v").then(|| Values::F((0..weight_len(d) as u32).map(square).collect()))
-        },
+        input: |d, name, seed| (name == "v").then(|| adam::squares(weight_len(d), [seed, 15])),
     },
 ];
 
