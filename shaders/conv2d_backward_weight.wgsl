@@ -155,14 +155,16 @@ fn update_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
     let all = weights + out_c4;
     let id = linear_id(gid);
     let g = sum_of_splits(min(id, all - 1u));
-    if (id < weights) {
-        let next = adam(g, m[id], v[id]);
+    let of_weight = min(id, weights - 1u);
+    let of_bias = min(max(id, weights) - weights, out_c4 - 1u);
+    let is_weight = id < weights;
+    // One update for either: drivers on CPUs play both sides of a branch.
+    let next = adam(g, select(bm[of_bias], m[of_weight], is_weight), select(bv[of_bias], v[of_weight], is_weight));
+    if (is_weight) {
         m[id] = next.m;
         v[id] = next.v;
         w[id] -= next.delta;
     } else if (id < all) {
-        let of_bias = id - weights;
-        let next = adam(g, bm[of_bias], bv[of_bias]);
         bm[of_bias] = next.m;
         bv[of_bias] = next.v;
         b[of_bias] -= next.delta;
