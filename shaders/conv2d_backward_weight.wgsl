@@ -1,4 +1,5 @@
-// The weight and bias gradients of conv2d: partial sums over runs of output rows, then a sum in fixed order.
+// The weight and bias gradients of conv2d: partial sums over runs of output rows, then a sum in fixed order, stored
+// or taken by Adam.
 struct Dims {
     batch: u32,
     in_h: u32,
@@ -114,6 +115,16 @@ fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
 @group(0) @binding(2) var<storage, read_write> dweight: array<vec4<f32>>; // (k_h, k_w, in_c, out_c)
 @group(0) @binding(3) var<storage, read_write> dbias: array<vec4<f32>>; // (out_c)
 
+// Of all partial sums the element `at`, a weight's or, behind them, a bias's.
+fn sum_of_splits(at: u32) -> vec4<f32> {
+    let all = (dims.k_h * dims.k_w * dims.in_c + 1u) * (dims.out_c / 4u);
+    var sum = vec4<f32>();
+    for (var s = 0u; s < dims.splits; s++) {
+        sum += sums[s * all + at];
+    }
+    return sum;
+}
+
 // dweight = sum_s partial[s], dbias likewise from the last row
 @compute @workgroup_size(64)
 fn reduce_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
@@ -121,14 +132,41 @@ fn reduce_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
     let weights = dims.k_h * dims.k_w * dims.in_c * out_c4;
     let all = weights + out_c4;
     let id = linear_id(gid);
-    let at = min(id, all - 1u);
-    var sum = vec4<f32>();
-    for (var s = 0u; s < dims.splits; s++) {
-        sum += sums[s * all + at];
-    }
+    let sum = sum_of_splits(min(id, all - 1u));
     if (id < weights) {
         dweight[id] = sum;
     } else if (id < all) {
         dbias[id - weights] = sum;
+    }
+}
+
+@group(0) @binding(2) var<storage, read_write> w: array<vec4<f32>>; // (k_h, k_w, in_c, out_c): weight
+@group(0) @binding(3) var<storage, read_write> m: array<vec4<f32>>; // (k_h, k_w, in_c, out_c)
+@group(0) @binding(4) var<storage, read_write> v: array<vec4<f32>>; // (k_h, k_w, in_c, out_c)
+@group(0) @binding(5) var<storage, read_write> b: array<vec4<f32>>; // (out_c): bias
+@group(0) @binding(6) var<storage, read_write> bm: array<vec4<f32>>; // (out_c)
+@group(0) @binding(7) var<storage, read_write> bv: array<vec4<f32>>; // (out_c)
+
+// g = sum_s partial[s]: Adam's update of w, m, v (see adam.update), and from the last row that of the bias's b, bm, bv
+@compute @workgroup_size(64)
+fn update_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let out_c4 = dims.out_c / 4u;
+    let weights = dims.k_h * dims.k_w * dims.in_c * out_c4;
+    let all = weights + out_c4;
+    let id = linear_id(gid);
+    let g = sum_of_splits(min(id, all - 1u));
+    let of_weight = min(id, weights - 1u);
+    let of_bias = min(max(id, weights) - weights, out_c4 - 1u);
+    let is_weight = id < weights;
+    // One update for either: drivers on CPUs play both sides of a branch.
+    let next = adam(g, select(bm[of_bias], m[of_weight], is_weight), select(bv[of_bias], v[of_weight], is_weight));
+    if (is_weight) {
+        m[id] = next.m;
+        v[id] = next.v;
+        w[id] -= next.delta;
+    } else if (id < all) {
+        bm[of_bias] = next.m;
+        bv[of_bias] = next.v;
+        b[of_bias] -= next.delta;
     }
 }

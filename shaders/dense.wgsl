@@ -252,7 +252,16 @@ fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
 @group(0) @binding(3) var<storage, read_write> w: array<vec4<f32>>; // (in_n, out_n): weight
 @group(0) @binding(4) var<storage, read_write> m: array<vec4<f32>>; // (in_n, out_n)
 @group(0) @binding(5) var<storage, read_write> v: array<vec4<f32>>; // (in_n, out_n)
-@group(0) @binding(6) var<storage, read_write> db: array<vec4<f32>>; // (out_n): dbias
+@group(0) @binding(6) var<storage, read_write> b: array<vec4<f32>>; // (out_n): bias
+@group(0) @binding(7) var<storage, read_write> bm: array<vec4<f32>>; // (out_n)
+@group(0) @binding(8) var<storage, read_write> bv: array<vec4<f32>>; // (out_n)
+
+fn update_bias(j: u32, g: vec4<f32>) {
+    let next = adam(g, bm[j], bv[j]);
+    bm[j] = next.m;
+    bv[j] = next.v;
+    b[j] -= next.delta;
+}
 
 fn update_row(at: u32, g: vec4<f32>) {
     let next = adam(g, m[at], v[at]);
@@ -270,7 +279,7 @@ fn update_rows(i: u32, j: u32, g: mat4x4<f32>) {
     update_row(at + 3u * out4, g[3]);
 }
 
-// g[i,j] = sum_b x[b,i] * dy[b,j]: Adam's update of w, m, v (see adam.update); db[j] = sum_b dy[b,j]
+// g[i,j] = sum_b x[b,i] * dy[b,j]: Adam's update of w, m, v (see adam.update), and from sum_b dy[b,j] that of the bias's b, bm, bv
 @compute @workgroup_size(64)
 fn update_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
     let block = weight_block(linear_id(gid));
@@ -278,8 +287,8 @@ fn update_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
         update_rows(block.i, block.ja, block.wa);
         if (block.jb != block.ja) { update_rows(block.i, block.jb, block.wb); }
         if (block.i == 0u) {
-            db[block.ja] = block.bias_a;
-            if (block.jb != block.ja) { db[block.jb] = block.bias_b; }
+            update_bias(block.ja, block.bias_a);
+            if (block.jb != block.ja) { update_bias(block.jb, block.bias_b); }
         }
     }
 }

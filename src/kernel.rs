@@ -575,6 +575,7 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::dense::KERNELS,
     ops::tile::KERNELS,
     ops::winograd_tile::KERNELS,
+    ops::narrow::KERNELS,
     ops::lanes8::KERNELS,
     ops::coop::KERNELS,
     ops::coop::KERNELS8,

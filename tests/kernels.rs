@@ -3,7 +3,11 @@
 
 mod common;
 
-use wgradcam::kernel::{self, Access};
+use wgradcam::kernel::{self, Access, Dims, Values};
+use wgradcam::ops::conv2d::Conv2dDims;
+use wgradcam::ops::relu::FlatDims;
+use wgradcam::plan::Program;
+use wgradcam::player::{CpuPlayer, GpuPlayer, Player};
 use wgradcam::verify;
 
 #[test]
@@ -64,7 +68,7 @@ fn stated_bytes_are_those_of_the_buffers_and_stated_products_are_counted() {
             let large = verify::elements(kernel, &dims) > 10_000;
             let counted = |b: &kernel::Binding| {
                 let heads = b.access == Access::Update && ["loss", "correct"].contains(&b.name);
-                !heads && !["bias", "dbias", "db", "order", "labels", "line", "metrics"].contains(&b.name)
+                !heads && !["bias", "dbias", "b", "bm", "bv", "order", "labels", "line", "metrics"].contains(&b.name)
             };
             // These touch part of a buffer.
             let exact = !["gather.forward", "gather.bytes", "collect.forward"].contains(&kernel.key);
@@ -75,8 +79,8 @@ fn stated_bytes_are_those_of_the_buffers_and_stated_products_are_counted() {
                 // 12 chains of 4 multiply-adds a round.
                 assert_eq!(cost.flops, 2.0 * 48.0 * product(&["rounds", "len"]), "{dims:?}");
             }
-            let products =
-                !kernel.key.contains("reduce") && (kernel.key.starts_with("conv2d") || kernel.key.starts_with("dense"));
+            let sums = ["reduce", "conv2d.update_weight"].iter().any(|what| kernel.key.contains(what));
+            let products = !sums && (kernel.key.starts_with("conv2d") || kernel.key.starts_with("dense"));
             if large && !kernel.key.starts_with("gather") {
                 assert!((0.95..=1.001).contains(&ratio), "{} of {dims:?}: {ratio} of the bytes moved", kernel.key);
             }
@@ -89,6 +93,48 @@ fn stated_bytes_are_those_of_the_buffers_and_stated_products_are_counted() {
                 let channels = if kernel.key.contains("_pictures") { 3.0 } else { product(&["in_c"]) };
                 let taps = product(&["k_h", "k_w"]) * channels;
                 assert_eq!(cost.flops, 2.0 * taps * product(&["batch", "out_h", "out_w", "out_c"]), "{} of {dims:?}", kernel.key);
+            }
+        }
+    }
+}
+
+/// Adam in the dispatch that adds up a convolution's gradient, and Adam behind it: the same sums in the same order.
+#[test]
+fn a_convolutions_update_in_one_dispatch_comes_to_the_bytes_of_three() {
+    let Some(adapter) = common::adapter() else { return };
+    let kernel = kernel::by_key("conv2d.update_weight");
+    for dims in (kernel.cases)() {
+        let d = *Conv2dDims::of(&dims);
+        let build = || {
+            let mut program = Program::new();
+            let at_once = program.begin("at once", 1);
+            program.dispatch("conv", kernel.key, dims.clone(), &["sums", "1/w", "1/m", "1/v", "1/b", "1/bm", "1/bv"]);
+            let stored = program.begin("stored", 1);
+            program.dispatch("conv", "conv2d.reduce_weight", dims.clone(), &["sums", "dw", "db"]);
+            let updates = [(d.weight_len(), ["dw", "3/w", "3/m", "3/v"]), (d.out_c as usize, ["db", "3/b", "3/bm", "3/bv"])];
+            for (len, names) in updates {
+                program.dispatch("conv", "adam.update", FlatDims { len: len as u32 }.words(), &names);
+            }
+            (program, [at_once, stored])
+        };
+        let plans = build().1;
+        let cpu: Box<dyn Player> = Box::new(CpuPlayer::<f32>::new(build().0));
+        let gpu: Box<dyn Player> = Box::new(GpuPlayer::new(&adapter, build().0).expect("a player"));
+        for mut player in [cpu, gpu] {
+            for (values, binding) in verify::inputs(kernel, &dims).into_iter().zip(kernel.bindings) {
+                let Some(Values::F(values)) = values else { panic!("{} is drawn as floats", binding.name) };
+                match binding.access {
+                    Access::Read => player.write(binding.name, &values).expect("written"),
+                    _ => ["1", "3"]
+                        .iter()
+                        .for_each(|of| player.write(&format!("{of}/{}", binding.name), &values).expect("written")),
+                }
+            }
+            plans.iter().for_each(|&plan| player.play(plan, &[verify::step()]).expect("played"));
+            for binding in kernel.writes() {
+                let [one, three] = ["1", "3"].map(|of| player.read(&format!("{of}/{}", binding.name)).expect("read"));
+                let same = one.iter().zip(&three).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same && !one.is_empty(), "{} of {dims:?} on {}", binding.name, player.device());
             }
         }
     }

@@ -79,7 +79,7 @@ fn the_folder_and_the_registry_hold_the_same_files_and_entry_points() {
         assert!(first, "{} {} stands twice", k.file, k.entry);
     }
     let mut files = wgsl(&shaders, "");
-    files.extend(["coop/", "lanes8/", "tile/"].iter().flat_map(|folder| wgsl(&shaders, folder)));
+    files.extend(["coop/", "lanes8/", "narrow/", "tile/"].iter().flat_map(|folder| wgsl(&shaders, folder)));
     assert_eq!(files.keys().map(String::as_str).collect::<Vec<_>>(), registry.keys().copied().collect::<Vec<_>>());
     for k in kernel::all() {
         assert!(files[k.file] == k.source, "{} is built from another text than {}", k.key, k.file);

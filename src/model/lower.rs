@@ -89,7 +89,7 @@ pub struct Explain {
 /// What a plan is for.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode {
-    /// Forward, backward, Adam; the gradients of the dense layers' weights are nowhere stored.
+    /// Forward, backward, Adam; the parameters' gradients are nowhere stored.
     Train,
     /// The same for a batch that is played in parts of at most so many pictures, whose gradients are added up before Adam: the
     /// mathematics of the whole batch in the memory of a part. A part may be the whole batch: then every gradient can be read.
@@ -146,7 +146,7 @@ pub fn lower(program: &mut Program, model: &Model, set: &PictureSet, batch: usiz
                 }
             }
         }
-        if last && lowering.training() {
+        if last && lowering.training() && !lowering.updates_at_once() {
             lowering.adam();
         }
     }
@@ -188,11 +188,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// Whether the parameter's gradient is nowhere stored, because Adam takes it as it is made: a dense layer's weights', if no other
-    /// part of the batch adds to it.
-    fn updates_at_once(&self, layer: &str, kind: &str) -> bool {
-        let dense = |l: &Layer| l.name == layer && matches!(l.op, LayerOp::Dense { .. });
-        matches!(self.mode, Mode::Train) && kind == "kernel" && self.model.layers.iter().any(dense)
+    /// Whether no parameter's gradient is stored, because Adam takes each as it is made: no other part of the batch adds to it.
+    fn updates_at_once(&self) -> bool {
+        matches!(self.mode, Mode::Train)
     }
 
     fn fused(&self) -> bool {
@@ -369,8 +367,9 @@ impl Lowering<'_> {
     fn backward(&mut self, i: usize) {
         let layer = &self.model.layers[i];
         let name = layer.name.as_str();
-        let [dy, dz, kernel] = ["dy", "dz", "kernel"].map(|t| format!("{name}/{t}"));
+        let [dy, dz, kernel, bias] = ["dy", "dz", "kernel", "bias"].map(|t| format!("{name}/{t}"));
         let [dkernel, dbias] = ["kernel", "bias"].map(|kind| self.gradient_of(name, kind));
+        let [[m, v], [bm, bv]] = [&kernel, &bias].map(|p| ["m", "v"].map(|t| format!("{p}/{t}")));
         let (x, y) = (self.input(i), self.output(i));
         let dx = gradient(&x);
         match layer.op {
@@ -390,9 +389,9 @@ impl Lowering<'_> {
                 }
                 // It reads the weights that an update changes.
                 self.program.dispatch(name, "dense.backward_input", d.words(), &[at_z, &kernel, &dx]);
-                if self.updates_at_once(name, "kernel") {
-                    let [m, v] = ["m", "v"].map(|t| format!("{kernel}/{t}"));
-                    self.program.dispatch(name, "dense.update_weight", d.words(), &[&x, at_z, &kernel, &m, &v, &dbias]);
+                if self.updates_at_once() {
+                    let tensors = [&*x, at_z, &kernel, &m, &v, &bias, &bm, &bv];
+                    self.program.dispatch(name, "dense.update_weight", d.words(), &tensors);
                 } else if self.training() {
                     self.program.dispatch(name, "dense.backward_weight", d.words(), &[&x, at_z, &dkernel, &dbias]);
                 }
@@ -412,7 +411,6 @@ impl Lowering<'_> {
                     let tensors = [&*x, &dy, &argmax, &partial];
                     let key = format!("{op}.backward_weight{}", if i == 0 { "_pictures" } else { "" });
                     self.program.dispatch(name, &key, d.words(), &tensors);
-                    self.program.dispatch(name, "conv2d.reduce_weight", d.words(), &[&partial, &dkernel, &dbias]);
                 } else {
                     // The codes of an unfused pool do not tell where the relu is closed.
                     let dims = FlatDims { len: d.pooled_len() as u32 }.words();
@@ -424,6 +422,12 @@ impl Lowering<'_> {
                     let tensors = [&**gradient, &argmax, &kernel, &dx];
                     self.program.dispatch(name, &format!("{op}.backward_input"), d.words(), &tensors);
                 }
+                if self.updates_at_once() {
+                    let tensors = [&*partial, &kernel, &m, &v, &bias, &bm, &bv];
+                    self.program.dispatch(name, "conv2d.update_weight", d.words(), &tensors);
+                } else if self.training() {
+                    self.program.dispatch(name, "conv2d.reduce_weight", d.words(), &[&partial, &dkernel, &dbias]);
+                }
             }
         }
     }
@@ -431,9 +435,6 @@ impl Lowering<'_> {
     fn adam(&mut self) {
         for p in self.model.params() {
             let (layer, kind) = p.name.split_once('/').unwrap_or((&p.name, ""));
-            if self.updates_at_once(layer, kind) {
-                continue;
-            }
             let dims = FlatDims { len: p.padded_len() as u32 }.words();
             let [m, v] = ["m", "v"].map(|t| format!("{}/{t}", p.name));
             self.program.dispatch(layer, "adam.update", dims, &[&format!("{layer}/d{kind}"), &p.name, &m, &v]);

@@ -118,6 +118,11 @@ impl<T: Real> Update<T> {
     }
 }
 
+/// Means of squares, for a test.
+pub(super) fn squares(len: usize, [seed, stream]: [u32; 2]) -> Values {
+    Values::F((0..len as u32).map(|i| rng::unit(rng::hash3(seed, stream, i)).powi(2)).collect())
+}
+
 fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
     let n = len(call.dims);
     let [weight, m, v] = [0, 1, 2].map(|i| &call.writes[i].f()[..n]);

@@ -3,12 +3,14 @@
 //! Forward: `y[n,oy,ox,co] = relu?(bias[co] + sum_{ky,kx,ci} x[n,oy+ky-pt,ox+kx-pl,ci] weight[ky,kx,ci,co])`.
 //! The gradients are its adjoints in `x` and in `weight`.
 
+use super::adam::{self, Update};
 use super::gather::rescale;
 use super::gemm::{Mat, matmul};
 use super::product;
 use super::{direct, winograd};
 use crate::kernel::{
-    Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, Twin, grid, passes, random_input,
+    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, STEP_WGSL, Twin, grid, passes,
+    random_input,
 };
 use crate::plan::Spread;
 use pulp::Arch;
@@ -146,6 +148,8 @@ impl Conv2dDims {
 pub(super) const BLOCK_WGSL: &str = include_str!("../../shaders/shared/conv2d_block.wgsl");
 const SOURCE: &str = include_str!("../../shaders/conv2d.wgsl");
 const WEIGHT_SOURCE: &str = include_str!("../../shaders/conv2d_backward_weight.wgsl");
+/// What that file refers to.
+pub(super) const WEIGHT_SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL];
 
 pub(super) fn x_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).x_len()
@@ -249,7 +253,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "partial[s,ky,kx,ci,co] = sum over the output rows of split s of x[n, oy+ky-pad_top, ox+kx-pad_left, ci] * dy[n,oy,ox,co]",
         file: "conv2d_backward_weight.wgsl",
         source: WEIGHT_SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: WEIGHT_SHARED,
         entry: "backward_weight",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -277,7 +281,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "dweight = sum_s partial[s], dbias likewise from the last row",
         file: "conv2d_backward_weight.wgsl",
         source: WEIGHT_SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: WEIGHT_SHARED,
         entry: "reduce_weight",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -296,7 +300,49 @@ pub const KERNELS: &[Kernel] = &[
         cases,
         input: random_input,
     },
+    // A convolution's parameters are few: three dispatches for what one can do would cost a GPU more time than the work in them.
+    Kernel {
+        key: "conv2d.update_weight",
+        variant: None,
+        formula: "g = sum_s partial[s]: Adam's update of w, m, v (see adam.update), and from the last row that of the bias's b, bm, bv",
+        file: "conv2d_backward_weight.wgsl",
+        source: WEIGHT_SOURCE,
+        shared: WEIGHT_SHARED,
+        entry: "update_weight",
+        dims: Conv2dDims::FIELDS,
+        step: true,
+        bindings: &[
+            Binding::read("sums", partial_len),
+            Binding::write("w", weight_len).updated(),
+            Binding::write("m", weight_len).updated(),
+            Binding::write("v", weight_len).updated(),
+            Binding::write("b", bias_len).updated(),
+            Binding::write("bm", bias_len).updated(),
+            Binding::write("bv", bias_len).updated(),
+        ],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            grid((d.weight_len() + d.out_c as usize) / 4)
+        },
+        loops: |d| passes(&[Conv2dDims::of(d).splits as usize]),
+        cost: |d| {
+            let d = Conv2dDims::of(d);
+            let (sums, weights) = (d.partial_len() as f64, d.weight_len() as f64);
+            Cost { flops: sums + 12.0 * weights, bytes: 4.0 * sums + 24.0 * weights }
+        },
+        twin: crate::twin!(update_weight),
+        bound: Bound::Own(update_bound),
+        cases,
+        input: |d, name, seed| match name {
+            "v" => Some(adam::squares(weight_len(d), [seed, 16])),
+            "bv" => Some(adam::squares(bias_len(d), [seed, 17])),
+            _ => None,
+        },
+    },
 ];
+
+/// The kernel of the weights' update.
+pub(super) const UPDATE_WEIGHT: &Kernel = &KERNELS[4];
 
 /// Floats of one block of rows: 256 KiB in f32 stay in a core's second-level cache.
 const BLOCK: usize = 65_536;
@@ -585,22 +631,61 @@ pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, x: Input<T>, dy: &[T], he
     );
 }
 
+/// Elements of a piece: of every partial sum one is added at a time, so that memory is read in runs.
+const PIECE: usize = 1024;
+
+impl Conv2dDims {
+    /// Elements `from..from+to.len()` of the sum of all partial sums, in their order.
+    fn sum_partial<T: Real>(&self, partial: &[T], from: usize, to: &mut [T]) {
+        to.fill(T::zero());
+        for partial in partial[..self.partial_len()].chunks_exact(self.partial_len() / self.splits as usize) {
+            to.iter_mut().zip(&partial[from..]).for_each(|(to, &v)| *to += v);
+        }
+    }
+}
+
 fn reduce_weight<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
     let partial = call.read(0);
-    let all = (d.taps() + 1) * d.out_c as usize;
     let weights = d.weight_len();
     let [dweight, dbias] = call.writes else { panic!("reduce_weight writes two buffers") };
-    // A piece of every partial sum at a time, so that memory is read in runs.
-    let sum = |from: usize, to: &mut [T]| {
-        to.fill(T::zero());
-        for partial in partial[..d.partial_len()].chunks_exact(all) {
-            to.iter_mut().zip(&partial[from..]).for_each(|(to, &v)| *to += v);
-        }
+    let dweight = dweight.f_mut()[..weights].par_chunks_mut(PIECE).enumerate();
+    dweight.for_each(|(i, to)| d.sum_partial(partial, i * PIECE, to));
+    d.sum_partial(partial, weights, &mut dbias.f_mut()[..d.out_c as usize]);
+}
+
+fn update_weight<T: Real>(call: &mut Call<T>) {
+    let d: Conv2dDims = call.dims();
+    let partial = call.read(0);
+    let (weights, out_c) = (d.weight_len(), d.out_c as usize);
+    let adam = Update::<T>::new(&call.step.adam);
+    let [w, m, v, b, bm, bv] = call.writes else { panic!("update_weight writes six buffers") };
+    let update = |from: usize, [w, m, v]: [&mut [T]; 3]| {
+        let mut grad = vec![T::zero(); w.len()];
+        d.sum_partial(partial, from, &mut grad);
+        grad.iter().zip(w).zip(m).zip(v).for_each(|(((&g, w), m), v)| adam.apply(g, w, m, v));
     };
-    const PIECE: usize = 1024;
-    dweight.f_mut()[..weights].par_chunks_mut(PIECE).enumerate().for_each(|(i, to)| sum(i * PIECE, to));
-    sum(weights, &mut dbias.f_mut()[..d.out_c as usize]);
+    let [w, m, v] = [w, m, v].map(|t| t.f_mut()[..weights].par_chunks_mut(PIECE));
+    w.zip(m).zip(v).enumerate().for_each(|(i, ((w, m), v))| update(i * PIECE, [w, m, v]));
+    update(weights, [b, bm, bv].map(|t| &mut t.f_mut()[..out_c]));
+}
+
+/// Adam's bound with what the sums of partial sums may be off, in whatever order they are added up.
+fn update_bound(call: &Call<f64>) -> Vec<Vec<f64>> {
+    let d: Conv2dDims = call.dims();
+    let partial = call.read(0);
+    let sizes: Vec<f64> = partial[..d.partial_len()].iter().map(|v| v.abs()).collect();
+    let scale = f64::from(d.splits) * 2f64.powi(-24);
+    let mut bounds = Vec::new();
+    for (first, from, len) in [(0, 0, d.weight_len()), (3, d.weight_len(), d.out_c as usize)] {
+        let [mut grad, mut error] = [(); 2].map(|()| vec![0.0; len]);
+        d.sum_partial(partial, from, &mut grad);
+        d.sum_partial(&sizes, from, &mut error);
+        error.iter_mut().for_each(|e| *e *= scale);
+        let state = [0, 1, 2].map(|n| &call.writes[first + n].f()[..len]);
+        bounds.extend(adam::bounds(&call.step.adam, &grad, &error, state));
+    }
+    bounds
 }
 
 #[cfg(test)]

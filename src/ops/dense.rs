@@ -6,11 +6,9 @@ use super::adam::{self, Update};
 use super::gemm::{Mat, matmul};
 use super::product;
 use crate::kernel::{
-    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, STEP_WGSL, Values, grid, passes,
-    random_input,
+    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, STEP_WGSL, grid, passes, random_input,
 };
 use crate::plan::Spread;
-use crate::rng;
 use rayon::prelude::*;
 
 crate::dims! {
@@ -206,7 +204,7 @@ pub const KERNELS: &[Kernel] = &[
     Kernel {
         key: "dense.update_weight",
         variant: None,
-        formula: "g[i,j] = sum_b x[b,i] * dy[b,j]: Adam's update of w, m, v (see adam.update); db[j] = sum_b dy[b,j]",
+        formula: "g[i,j] = sum_b x[b,i] * dy[b,j]: Adam's update of w, m, v (see adam.update), and from sum_b dy[b,j] that of the bias's b, bm, bv",
         file: "dense.wgsl",
         source: SOURCE,
         shared: SHARED,
@@ -219,7 +217,9 @@ pub const KERNELS: &[Kernel] = &[
             Binding::write("w", weight_len).updated(),
             Binding::write("m", weight_len).updated(),
             Binding::write("v", weight_len).updated(),
-            Binding::write("db", bias_len),
+            Binding::write("b", bias_len).updated(),
+            Binding::write("bm", bias_len).updated(),
+            Binding::write("bv", bias_len).updated(),
         ],
         grid: |d| {
             let d = DenseDims::of(d);
@@ -234,10 +234,10 @@ pub const KERNELS: &[Kernel] = &[
         twin: crate::twin!(update_weight),
         bound: Bound::Own(|call| update_bound(call, 1.0)),
         cases,
-        input: |d, name, seed| {
-            // A mean of squares.
-            let square = |i| rng::unit(rng::hash3(seed, 15, i)).powi(2);
-            (name == "v").then(|| Values::F((0..weight_len(d) as u32).map(square).collect()))
+        input: |d, name, seed| match name {
+            "v" => Some(adam::squares(weight_len(d), [seed, 15])),
+            "bv" => Some(adam::squares(bias_len(d), [seed, 18])),
+            _ => None,
         },
     },
 ];
@@ -315,7 +315,7 @@ fn update_weight<T: Real>(call: &mut Call<T>) {
     let [b, i, o] = d.sizes();
     let (x, dy) = (call.read(0), call.read(1));
     let adam = Update::<T>::new(&call.step.adam);
-    let [w, m, v, db] = call.writes else { panic!("update_weight writes four buffers") };
+    let [w, m, v, b_now, bm, bv] = call.writes else { panic!("update_weight writes six buffers") };
     let [w, m, v] = [w, m, v].map(|t| t.f_mut()[..i * o].par_chunks_mut(CHUNK * o));
     // A task's gradient never leaves its core's cache.
     w.zip(m).zip(v).enumerate().for_each_init(
@@ -327,7 +327,10 @@ fn update_weight<T: Real>(call: &mut Call<T>) {
             grad.iter().zip(w).zip(m).zip(v).for_each(|(((&g, w), m), v)| adam.apply(g, w, m, v));
         },
     );
-    sum_rows(&mut db.f_mut()[..o], &dy[..b * o]);
+    let mut grad = vec![T::zero(); o];
+    sum_rows(&mut grad, &dy[..b * o]);
+    let state = b_now.f_mut().iter_mut().zip(bm.f_mut()).zip(bv.f_mut());
+    grad.iter().zip(state).for_each(|(&g, ((w, m), v))| adam.apply(g, w, m, v));
 }
 
 /// Adam's bound with what the sums over the batch may be off, where an addition errs `by` times as much as a rounding to the nearest.
@@ -342,8 +345,11 @@ pub(super) fn update_bound(call: &Call<f64>, by: f64) -> Vec<Vec<f64>> {
     };
     let (grad, mut error) = (sum(|v| v), sum(f64::abs));
     error.iter_mut().for_each(|e| *e *= scale);
-    let [w, m, v] = [0, 1, 2].map(|n| &call.writes[n].f()[..i * o]);
-    let bias = (0..o).map(|j| scale * (0..b).map(|n| dy[n * o + j].abs()).sum::<f64>()).collect();
-    let [w, m, v] = adam::bounds(&call.step.adam, &grad, &error, [w, m, v]);
-    vec![w, m, v, bias]
+    let of_bias = |map: fn(f64) -> f64| -> Vec<f64> { (0..o).map(|j| (0..b).map(|n| map(dy[n * o + j])).sum()).collect() };
+    let (bias_grad, mut bias_error) = (of_bias(|v| v), of_bias(f64::abs));
+    bias_error.iter_mut().for_each(|e| *e *= scale);
+    let state = |first: usize, len| [0, 1, 2].map(|n| &call.writes[first + n].f()[..len]);
+    let adam = &call.step.adam;
+    let weights = adam::bounds(adam, &grad, &error, state(0, i * o));
+    weights.into_iter().chain(adam::bounds(adam, &bias_grad, &bias_error, state(3, o))).collect()
 }

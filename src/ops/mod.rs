@@ -17,6 +17,7 @@ mod gemm;
 pub mod gradcam;
 pub mod lanes8;
 pub mod maxpool2x2;
+pub mod narrow;
 pub mod peak;
 pub mod pictures;
 pub mod relu;

@@ -1,0 +1,104 @@
+//! Variants for GPUs where there are few sums of many terms: `shaders/narrow/`.
+//!
+//! A GPU has tens of thousands of invocations to give; where a kernel has a few hundred sums to make, each by an invocation that walks
+//! through its terms, most of the GPU stands idle and the rest waits for memory. Here the invocations of a workgroup share the terms of
+//! a sum: each adds up its own in order, and their sums are added up through workgroup memory as a tree whose shape follows from the dims
+//! alone, so that the bytes repeat. The order is another than the base kernel's. All stay inside WebGPU's default limits.
+
+use super::conv2d::{self, Conv2dDims};
+use crate::kernel::{Dims, Kernel, MAX_GROUPS, Needs, Variant, another, passes};
+
+/// Partial sums that an invocation loads at a time.
+const LOADS: u32 = 4;
+
+/// How `conv2d.update_weight` is cut: invocations that share a sum, and weights of a workgroup in fours.
+struct Reduction {
+    lanes: u32,
+    columns: u32,
+}
+
+impl Reduction {
+    fn new(d: &Conv2dDims) -> Self {
+        let lanes = d.splits.div_ceil(LOADS).next_power_of_two().min(64);
+        // 128 invocations, and no run of memory of less than 64 bytes.
+        Self { lanes, columns: (128 / lanes).max(4) }
+    }
+
+    fn groups(&self, d: &Conv2dDims) -> u32 {
+        ((d.weight_len() + d.out_c as usize) as u32 / 4).div_ceil(self.columns)
+    }
+}
+
+/// Fewer partial sums are no work to share.
+fn reduction_fits(d: &[u32]) -> bool {
+    let d = Conv2dDims::of(d);
+    d.splits >= 2 * LOADS && Reduction::new(d).groups(d) <= MAX_GROUPS
+}
+
+/// Shapes whose partial sums are as many as the lanes' loads, one more, many rounds of them, and those of the notebook's layers; with
+/// whole workgroups of weights and without.
+fn reduction_cases() -> Vec<Vec<u32>> {
+    let of = |splits, input, filters, kernel| {
+        let d = Conv2dDims::new(4, input, filters, kernel, false, true);
+        Conv2dDims { splits, rows_per_split: 1, ..d }
+    };
+    [
+        of(8, [6, 6, 4], 4, [1, 1]),
+        of(9, [6, 6, 8], 12, [3, 3]),
+        of(33, [6, 6, 4], 8, [3, 2]),
+        of(127, [6, 6, 4], 16, [3, 3]),
+        of(256, [6, 6, 4], 4, [3, 3]),
+        of(512, [6, 6, 16], 32, [3, 3]),
+        of(769, [6, 6, 4], 4, [1, 2]),
+        of(32, [6, 6, 32], 64, [3, 3]),
+    ]
+    .iter()
+    .map(Dims::words)
+    .collect()
+}
+
+/// The variants.
+pub const KERNELS: &[Kernel] = &[Kernel {
+    shared: conv2d::WEIGHT_SHARED,
+    grid: |d| {
+        let d = Conv2dDims::of(d);
+        [Reduction::new(d).groups(d), 1, 1]
+    },
+    loops: |d| {
+        let d = Conv2dDims::of(d);
+        passes(&[d.splits.div_ceil(LOADS * Reduction::new(d).lanes) as usize])
+    },
+    cases: reduction_cases,
+    ..another(
+        conv2d::UPDATE_WEIGHT,
+        "conv2d.update_weight/narrow",
+        "narrow/conv2d_update_weight.wgsl.jinja",
+        include_str!("../../shaders/narrow/conv2d_update_weight.wgsl.jinja"),
+        Variant {
+            of: "conv2d.update_weight",
+            needs: Needs::Nothing,
+            f16: None,
+            software: false,
+            fits: reduction_fits,
+            constants: |d| {
+                let t = Reduction::new(Conv2dDims::of(d));
+                vec![("LANES", t.lanes), ("COLUMNS", t.columns)]
+            },
+        },
+    )
+}];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::takes;
+
+    #[test]
+    fn partial_sums_are_shared_where_there_are_enough() {
+        let d = Conv2dDims { splits: 8, ..Conv2dDims::new(2, [9, 6, 4], 8, [3, 3], true, true) };
+        let splits = |splits| Conv2dDims { splits, ..d };
+        // 64 lanes leave four weights of four channels to a workgroup.
+        let filters = |out_c| Conv2dDims { k_h: 1, k_w: 1, in_c: 15, splits: 512, out_c, ..d };
+        takes("conv2d.update_weight/narrow", &[d, splits(100_000), filters(MAX_GROUPS)], &[splits(7), filters(MAX_GROUPS + 1)]);
+    }
+}
