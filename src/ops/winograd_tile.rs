@@ -8,7 +8,7 @@ use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::tile::three_by_three;
 use crate::kernel::{
-    Bound, Call, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, STORE_WINDOW_WGSL, Variant, another, passes,
+    Bound, Call, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, Variant, another, passes,
 };
 
 const WINOGRAD_TILE_WGSL: &str = include_str!("../../shaders/shared/winograd_tile.wgsl.jinja");
@@ -171,7 +171,7 @@ const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: fn(&[u32
 /// The variants.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
-        shared: &[SLICE_WGSL, WINOGRAD_TILE_WGSL, STORE_WINDOW_WGSL],
+        shared: &[SLICE_WGSL, WINOGRAD_TILE_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             let cut = Cut::forward(d);
@@ -229,7 +229,7 @@ pub const KERNELS: &[Kernel] = &[
         loops: |d| {
             let d = Conv2dDims::of(d);
             let windows = d.rows_per_split.min(d.batch * (d.out_h / 2)) * (d.out_w / 2);
-            passes(&[windows.div_ceil(4) as usize])
+            passes(&[windows.div_ceil(4) as usize]) + passes(&[3])
         },
         bound: Bound::Own(weight_bound),
         cases: || cases(weight_fits),
