@@ -6,6 +6,7 @@
 //! alone, so that the bytes repeat. The order is another than the base kernel's. All stay inside WebGPU's default limits.
 
 use super::conv2d::{self, Conv2dDims};
+use super::dense::{self, DenseDims};
 use crate::kernel::{Dims, Kernel, MAX_GROUPS, Needs, Variant, another, passes};
 
 /// Partial sums that an invocation loads at a time.
@@ -57,36 +58,103 @@ fn reduction_cases() -> Vec<Vec<u32>> {
     .collect()
 }
 
+/// Most outputs of a dense layer, whose sums an invocation keeps in registers: 16 of each of four inputs.
+const MOST_OUTPUTS: u32 = 16;
+/// Invocations that share a picture's inputs.
+const INPUT_LANES: u32 = 32;
+/// Pictures of a workgroup.
+const PICTURES: u32 = 4;
+/// Invocations that share a batch.
+const BATCH_LANES: u32 = 128;
+
+fn forward_fits(d: &[u32]) -> bool {
+    let d = DenseDims::of(d);
+    d.out_n <= MOST_OUTPUTS && d.batch.div_ceil(PICTURES) <= MAX_GROUPS && d.splits <= MAX_GROUPS
+}
+
+fn update_fits(d: &[u32]) -> bool {
+    let d = DenseDims::of(d);
+    d.out_n <= MOST_OUTPUTS && d.in_n / 4 < MAX_GROUPS
+}
+
+/// Every width that there is a text for, a lane's inputs or pictures none, one, and one over, whole workgroups and not, and the
+/// notebook's head.
+fn dense_cases() -> Vec<Vec<u32>> {
+    [(1, 4, 4), (3, 20, 12), (9, 516, 8), (64, 128, 4), (129, 132, 16), (257, 12, 4), (2, 12_544, 4)]
+        .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, false).words())
+        .to_vec()
+}
+
+/// What a dense variant is beside its text and grid.
+const fn dense_variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: fn(&[u32]) -> Vec<(&'static str, u32)>) -> Variant {
+    Variant { of, needs: Needs::Nothing, f16: None, software: false, fits, constants }
+}
+
 /// The variants.
-pub const KERNELS: &[Kernel] = &[Kernel {
-    shared: conv2d::WEIGHT_SHARED,
-    grid: |d| {
-        let d = Conv2dDims::of(d);
-        [Reduction::new(d).groups(d), 1, 1]
-    },
-    loops: |d| {
-        let d = Conv2dDims::of(d);
-        passes(&[d.splits.div_ceil(LOADS * Reduction::new(d).lanes) as usize])
-    },
-    cases: reduction_cases,
-    ..another(
-        conv2d::UPDATE_WEIGHT,
-        "conv2d.update_weight/narrow",
-        "narrow/conv2d_update_weight.wgsl.jinja",
-        include_str!("../../shaders/narrow/conv2d_update_weight.wgsl.jinja"),
-        Variant {
-            of: "conv2d.update_weight",
-            needs: Needs::Nothing,
-            f16: None,
-            software: false,
-            fits: reduction_fits,
-            constants: |d| {
-                let t = Reduction::new(Conv2dDims::of(d));
-                vec![("LANES", t.lanes), ("COLUMNS", t.columns)]
-            },
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        shared: conv2d::WEIGHT_SHARED,
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [Reduction::new(d).groups(d), 1, 1]
         },
-    )
-}];
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[d.splits.div_ceil(LOADS * Reduction::new(d).lanes) as usize])
+        },
+        cases: reduction_cases,
+        ..another(
+            conv2d::UPDATE_WEIGHT,
+            "conv2d.update_weight/narrow",
+            "narrow/conv2d_update_weight.wgsl.jinja",
+            include_str!("../../shaders/narrow/conv2d_update_weight.wgsl.jinja"),
+            Variant {
+                of: "conv2d.update_weight",
+                needs: Needs::Nothing,
+                f16: None,
+                software: false,
+                fits: reduction_fits,
+                constants: |d| {
+                    let t = Reduction::new(Conv2dDims::of(d));
+                    vec![("LANES", t.lanes), ("COLUMNS", t.columns)]
+                },
+            },
+        )
+    },
+    Kernel {
+        grid: |d| {
+            let d = DenseDims::of(d);
+            [d.batch.div_ceil(PICTURES), d.splits, 1]
+        },
+        loops: |d| passes(&[(DenseDims::of(d).per_split / 4).div_ceil(INPUT_LANES) as usize]),
+        cases: dense_cases,
+        ..another(
+            dense::FORWARD,
+            "dense.forward/narrow",
+            "narrow/dense_forward.wgsl.jinja",
+            include_str!("../../shaders/narrow/dense_forward.wgsl.jinja"),
+            dense_variant("dense.forward", forward_fits, |d| {
+                vec![("LANES", INPUT_LANES), ("PICTURES", PICTURES), ("OUT4", DenseDims::of(d).out_n / 4)]
+            }),
+        )
+    },
+    Kernel {
+        shared: dense::SHARED,
+        // An input more than there are, for the biases.
+        grid: |d| [DenseDims::of(d).in_n / 4 + 1, 1, 1],
+        loops: |d| passes(&[DenseDims::of(d).batch.div_ceil(BATCH_LANES) as usize]),
+        cases: dense_cases,
+        ..another(
+            dense::UPDATE_WEIGHT,
+            "dense.update_weight/narrow",
+            "narrow/dense_update_weight.wgsl.jinja",
+            include_str!("../../shaders/narrow/dense_update_weight.wgsl.jinja"),
+            dense_variant("dense.update_weight", update_fits, |d| {
+                vec![("LANES", BATCH_LANES), ("OUT4", DenseDims::of(d).out_n / 4)]
+            }),
+        )
+    },
+];
 
 #[cfg(test)]
 mod tests {
@@ -100,5 +168,19 @@ mod tests {
         // 64 lanes leave four weights of four channels to a workgroup.
         let filters = |out_c| Conv2dDims { k_h: 1, k_w: 1, in_c: 15, splits: 512, out_c, ..d };
         takes("conv2d.update_weight/narrow", &[d, splits(100_000), filters(MAX_GROUPS)], &[splits(7), filters(MAX_GROUPS + 1)]);
+    }
+
+    #[test]
+    fn dense_layers_are_taken_up_to_sixteen_outputs() {
+        let dense = |batch, in_n, out_n| DenseDims::new(batch, in_n, out_n, false);
+        let d = dense(1, 4, 16);
+        let at = |splits, batch| DenseDims { splits, batch, ..d };
+        let most = 4 * MAX_GROUPS;
+        takes("dense.forward/narrow", &[d, dense(9, 520, 4), at(MAX_GROUPS, most)], &[at(MAX_GROUPS + 1, 1), at(1, most + 1)]);
+        let inputs = |in_n| DenseDims { in_n, ..d };
+        takes("dense.update_weight/narrow", &[d, dense(9, 520, 4), inputs(most - 4)], &[inputs(most)]);
+        for key in ["dense.forward/narrow", "dense.update_weight/narrow"] {
+            takes(key, &[], &[dense(1, 4, 20)]);
+        }
     }
 }
