@@ -580,6 +580,7 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::coop::KERNELS,
     ops::coop::KERNELS8,
     ops::dropout::KERNELS,
+    ops::bias_relu_dropout::KERNELS,
     ops::sigmoid_bce::KERNELS,
     ops::softmax_ce::KERNELS,
     ops::batch_mean::KERNELS,

@@ -350,6 +350,17 @@ const FAULTS: &[Fault] = &[
     ("dense.update_weight/lanes8", "j + {{ h }}u, bias_{{ h }})", "j + {{ h }}u, bias_0)"),
     ("dense.update_weight/lanes8", "(group.y + 1u) * count, dims.in_n / 8u)", "(group.y + 1u) * count, dims.in_n / 8u - 1u)"),
     ("dense.update_weight/lanes8", "<< 32u", "<< 31u"),
+    // bias_relu_dropout.wgsl
+    ("bias_relu_dropout.forward", "kept(4u * id + 2u)", "kept(4u * id + 1u)"),
+    ("bias_relu_dropout.forward", ">= dims.threshold", "< dims.threshold"),
+    ("bias_relu_dropout.forward", "select(z, vec4<f32>(), z < vec4<f32>())", "z"),
+    ("bias_relu_dropout.forward", "sum + bias[id % out4]", "sum"),
+    ("bias_relu_dropout.forward", "s < dims.splits; s++", "s + 1u < dims.splits; s++"),
+    ("bias_relu_dropout.forward", "r * bitcast<f32>(dims.scale_bits)", "r"),
+    ("bias_relu_dropout.forward", "dims.layer * 0x9E3779B9u", "dims.layer"),
+    ("bias_relu_dropout.backward", "dropped[id] > vec4<f32>()", "dropped[id] >= vec4<f32>()"),
+    ("bias_relu_dropout.backward", "dy[id] * bitcast<f32>(dims.scale_bits)", "dy[id]"),
+    ("bias_relu_dropout.backward", "id < dims.batch * (dims.out_n / 4u)", "id <= dims.batch * (dims.out_n / 4u)"),
     // dropout.wgsl
     ("dropout.forward", "dims.offset + index", "index"),
     ("dropout.backward", "dims.offset + index", "dims.offset - index"),

@@ -8,6 +8,7 @@
 use super::{Layer, LayerOp, Model, Shape};
 use crate::kernel::Dims;
 use crate::ops::batch_mean::BatchMeanDims;
+use crate::ops::bias_relu_dropout::BiasReluDropoutDims;
 use crate::ops::collect::CollectDims;
 use crate::ops::conv2d::Conv2dDims;
 use crate::ops::dense::DenseDims;
@@ -252,6 +253,17 @@ impl Lowering<'_> {
         DropoutDims::new(self.batch * padded(n), number as u32, rate, self.first * padded(n))
     }
 
+    /// The sizes of dense layer `i`'s bias, relu and the dropout behind them where one dispatch plays them, in a step that stores no
+    /// more than it needs.
+    fn dropped_at_once(&self, i: usize) -> Option<BiasReluDropoutDims> {
+        match (self.mode, &self.model.layers[i].op, self.model.layers.get(i + 1).map(|l| &l.op)) {
+            (Mode::Train, LayerOp::Dense { relu: true }, Some(&LayerOp::Dropout { rate })) => {
+                Some(BiasReluDropoutDims::new(&self.dense_dims(i, true), &self.dropout_dims(i + 1, rate)))
+            }
+            _ => None,
+        }
+    }
+
     fn set_tensor(&self, what: &str) -> String {
         format!("{}/{what}", self.set.name)
     }
@@ -303,8 +315,14 @@ impl Lowering<'_> {
                 let dims = self.dense_dims(i, relu).words();
                 let partial = format!("{name}/partial");
                 self.program.dispatch(name, "dense.forward", dims.clone(), &[&x, &kernel, &partial]);
-                self.program.dispatch(name, "dense.reduce", dims, &[&partial, &bias, &y]);
+                if let Some(dims) = self.dropped_at_once(i) {
+                    let tensors = [&*partial, &bias, &self.output(i + 1)];
+                    self.program.dispatch(name, "bias_relu_dropout.forward", dims.words(), &tensors);
+                } else {
+                    self.program.dispatch(name, "dense.reduce", dims, &[&partial, &bias, &y]);
+                }
             }
+            LayerOp::Dropout { .. } if self.dropped_at_once(i - 1).is_some() => {}
             LayerOp::Dropout { rate } => {
                 if self.training() {
                     let dims = self.dropout_dims(i, rate).words();
@@ -374,6 +392,7 @@ impl Lowering<'_> {
         let dx = gradient(&x);
         match layer.op {
             LayerOp::Flatten => {}
+            LayerOp::Dropout { .. } if self.dropped_at_once(i - 1).is_some() => {}
             LayerOp::Dropout { rate } => {
                 if self.training() {
                     let dims = self.dropout_dims(i, rate).words();
@@ -383,7 +402,10 @@ impl Lowering<'_> {
             LayerOp::Dense { relu } => {
                 let d = self.dense_dims(i, relu);
                 let at_z = if relu { &dz } else { &dy };
-                if relu {
+                if let Some(dims) = self.dropped_at_once(i) {
+                    let y = self.output(i + 1);
+                    self.program.dispatch(name, "bias_relu_dropout.backward", dims.words(), &[&gradient(&y), &y, &dz]);
+                } else if relu {
                     let dims = FlatDims { len: d.batch * d.out_n }.words();
                     self.program.dispatch(name, "relu.backward", dims, &[&dy, &y, &dz]);
                 }
@@ -502,20 +524,22 @@ mod tests {
         let model = Model::new(&settings, 2).unwrap();
         let set = PictureSet { name: "some", pictures: 9, chunk: 9, table: 5 };
         let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
-        // Forward passes of the head, of dropout, tables filled, gradients of a layer's input by a pool and by a convolution.
+        // Forward passes of the head, of dropout by itself and with what is before it, tables filled, gradients of a layer's input by a
+        // pool and by a convolution.
         for (mode, counts) in [
-            (Mode::Train, [1, 1, 0, 0, 1]),
-            (Mode::TrainInParts(2), [3, 3, 0, 0, 3]),
-            (Mode::Evaluate, [1, 0, 2, 0, 0]),
-            (Mode::Explain(explain), [1, 0, 2, 0, 1]),
+            (Mode::Train, [1, 0, 1, 0, 0, 1]),
+            (Mode::TrainInParts(2), [3, 3, 0, 0, 0, 3]),
+            (Mode::Evaluate, [1, 0, 0, 2, 0, 0]),
+            (Mode::Explain(explain), [1, 0, 0, 2, 0, 1]),
         ] {
             let mut program = Program::new();
             let plan = lower(&mut program, &model, &set, 5, mode);
             let calls = |key: &str| program.plans[plan.0].dispatches.iter().filter(|d| d.kernel.key == key).count();
-            let keys = ["sigmoid_bce.forward", "dropout.forward", "collect.forward", "maxpool2x2.backward"];
+            let keys =
+                ["sigmoid_bce.forward", "dropout.forward", "bias_relu_dropout.forward", "collect.forward", "maxpool2x2.backward"];
             let got = keys.map(calls);
-            assert_eq!(got, counts[..4], "{mode:?}");
-            assert_eq!(calls("conv2d_relu_maxpool2x2.backward_input"), counts[4], "{mode:?}");
+            assert_eq!(got, counts[..5], "{mode:?}");
+            assert_eq!(calls("conv2d_relu_maxpool2x2.backward_input"), counts[5], "{mode:?}");
             // Every part is as large as it says.
             let batches = program.plans[plan.0].dispatches.iter().filter(|d| d.kernel.key == "sigmoid_bce.forward");
             assert_eq!(batches.map(|d| d.dims[0]).sum::<u32>(), 5, "{mode:?}");

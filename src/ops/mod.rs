@@ -5,6 +5,7 @@
 pub mod accumulate;
 pub mod adam;
 pub mod batch_mean;
+pub mod bias_relu_dropout;
 pub mod collect;
 pub mod conv2d;
 pub mod conv2d_relu_maxpool2x2;
