@@ -174,11 +174,11 @@ pub const TECHNIQUES: &[Kernel] = &[
     Kernel {
         grid: |d| {
             let d = Conv2dDims::of(d);
-            [d.out_c / WeightTiling::new(d).channels[1], 1, d.splits]
+            [d.out_c / WeightTiling::of_pictures(d).channels[1], 1, d.splits]
         },
         loops: |d| {
             let d = Conv2dDims::of(d);
-            WeightTiling::new(d).loops(d, 20)
+            WeightTiling::of_pictures(d).picture_loops(d)
         },
         cases: || variant_cases(tile::weight_fits),
         ..another(
@@ -186,7 +186,9 @@ pub const TECHNIQUES: &[Kernel] = &[
             "conv2d_relu_maxpool2x2.backward_weight_pictures/tile",
             "tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
-            variant(KERNELS[1].key, false, tile::weight_fits, WeightTiling::constants),
+            variant(KERNELS[1].key, false, tile::weight_fits, |d| {
+                WeightTiling::of_pictures(Conv2dDims::of(d)).constants()
+            }),
         )
     },
     Kernel {

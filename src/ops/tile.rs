@@ -93,7 +93,7 @@ pub(super) struct WeightTiling {
 }
 
 impl WeightTiling {
-    pub(super) fn new(d: &Conv2dDims) -> Self {
+    fn new(d: &Conv2dDims) -> Self {
         let channels = [if d.in_c.is_multiple_of(16) { 16 } else { 4 }, channel_block(d.out_c).unwrap_or(8)];
         let owners = 3 * channels[0] / 4 * channels[1] / 8;
         // At most 96 owners, so two lanes or more.
@@ -105,17 +105,30 @@ impl WeightTiling {
         Self { channels, lanes, windows }
     }
 
+    /// Of pictures' bytes, whose three channels one invocation takes: 96 invocations, few enough registers and little enough memory
+    /// for several workgroups beside each other.
+    pub(super) fn of_pictures(d: &Conv2dDims) -> Self {
+        let channels = [4, channel_block(d.out_c).unwrap_or(8)];
+        Self { channels, lanes: 96 / (3 * channels[1] / 8), windows: if channels[1] <= 16 { 16 } else { 8 } }
+    }
+
     fn owners(&self) -> u32 {
         3 * self.channels[0] / 4 * self.channels[1] / 8
     }
 
-    pub(super) fn constants(d: &[u32]) -> Vec<(&'static str, u32)> {
-        let t = Self::new(Conv2dDims::of(d));
-        vec![("CI_B", t.channels[0]), ("CO_B", t.channels[1]), ("LANES", t.lanes), ("WINDOWS", t.windows)]
+    /// Passes of pictures' kernel, which takes a chunk a pass.
+    pub(super) fn picture_loops(&self, d: &Conv2dDims) -> usize {
+        let rows = d.rows_per_split.min(d.batch * (d.out_h / 2));
+        let zeros = (9 * self.channels[1] / 4).div_ceil(self.owners() * self.lanes);
+        passes(&[(rows * (d.out_w / 2).div_ceil(self.windows)) as usize]) + passes(&[zeros as usize])
+    }
+
+    pub(super) fn constants(&self) -> Vec<(&'static str, u32)> {
+        vec![("CI_B", self.channels[0]), ("CO_B", self.channels[1]), ("LANES", self.lanes), ("WINDOWS", self.windows)]
     }
 
     /// Of so many sums that the lanes add up at the end.
-    pub(super) fn loops(&self, d: &Conv2dDims, sums: usize) -> usize {
+    fn loops(&self, d: &Conv2dDims, sums: usize) -> usize {
         let threads = self.owners() * self.lanes;
         let fill = |elements: u32| passes(&[elements.div_ceil(threads) as usize]);
         let chunk = fill((2 * self.windows + 2) * self.channels[0])
@@ -280,7 +293,7 @@ pub const KERNELS: &[Kernel] = &[
                 f16: None,
                 software: false,
                 fits: weight_fits,
-                constants: WeightTiling::constants,
+                constants: |d| WeightTiling::new(Conv2dDims::of(d)).constants(),
             },
         )
     },
