@@ -158,7 +158,7 @@ pub const TECHNIQUES: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             Tiling::forward(d).grid(d, d.out_c)
         },
-        loops: |d| Tiling::forward(Conv2dDims::of(d)).round(COLOURS, COLOURS),
+        loops: |_| passes(&[COLOURS as usize, 3]),
         cases: || variant_cases(tile::forward_fits),
         ..another(
             &KERNELS[0],

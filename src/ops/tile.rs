@@ -53,7 +53,7 @@ impl Tiling {
     }
 
     /// Passes over `channels` channels, whose weights come in `fills` parts.
-    pub(super) fn round(&self, channels: u32, fills: u32) -> usize {
+    fn round(&self, channels: u32, fills: u32) -> usize {
         let threads = self.columns * self.rows * self.channels / 8;
         let pixels = ((2 * self.rows + 2) * (self.columns + 1)).div_ceil(threads) as usize;
         let taps = (9 * self.channels / 4 * fills).div_ceil(threads) as usize;
