@@ -94,6 +94,12 @@ const FAULTS: &[Fault] = &[
     ("dense.update_weight/narrow", "w[at] -= next.delta", "w[at] += next.delta"),
     ("dense.update_weight/narrow", "shares[lane * {{ LANES }}u]", "shares[lane]"),
     ("dense.update_weight/narrow", "{{ OUT4 }}u + {{ j }}u;", "{{ OUT4 }}u;"),
+    ("dense.reduce/narrow", "min(s + {{ k * LANES }}u, last)", "min(s + {{ LANES }}u, last)"),
+    ("dense.reduce/narrow", "s + {{ k * LANES }}u <= last", "s + {{ k * LANES }}u < last"),
+    ("dense.reduce/narrow", "[8, 4, 2, 1]", "[8, 4, 2]"),
+    ("dense.reduce/narrow", "s += {{ 4 * LANES }}u", "s += {{ 3 * LANES }}u"),
+    ("dense.reduce/narrow", "at < all", "at <= all"),
+    ("dense.reduce/narrow", "column % out4", "at % (out4 + 1u)"),
     // shared/conv2d_block.wgsl
     ("conv2d.forward", "x_at(n, iy + 1, ix + 2, ci)", "x_at(n, iy, ix + 2, ci)"),
     ("conv2d.forward", "(*block).b[3] += wb * x3", "(*block).b[3] += wa * x3"),

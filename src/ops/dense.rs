@@ -100,6 +100,8 @@ fn cases() -> Vec<Vec<u32>> {
 
 /// The kernel of the products.
 pub(super) const FORWARD: &Kernel = &KERNELS[0];
+/// The kernel of the products' sums.
+pub(super) const REDUCE: &Kernel = &KERNELS[1];
 /// The kernel of the input's gradient.
 pub(super) const BACKWARD_INPUT: &Kernel = &KERNELS[2];
 /// The kernel of the weights' gradient.
