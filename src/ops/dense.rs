@@ -35,14 +35,17 @@ impl DenseDims {
     pub fn new(batch: usize, in_n: usize, out_n: usize, relu: bool) -> Self {
         Self::spread(batch, in_n, out_n, relu, Spread::Few)
     }
-    /// Sizes with half as long slices, and twice as many, for a GPU.
+    /// Sizes with half as long slices, and twice as many, for a GPU; fewer where the pictures make workgroups enough, as every partial
+    /// sum is written and read again: 64 x 64 outputs of a slice are a workgroup's, and with some 1,024 of them the largest GPUs are
+    /// busy.
     pub fn spread(batch: usize, in_n: usize, out_n: usize, relu: bool, spread: Spread) -> Self {
-        let [most, least] = match spread {
-            Spread::Few => [64, 256],
-            Spread::Many => [128, 128],
+        let [most, least, multiple] = match spread {
+            Spread::Few => [64, 256, 4],
+            // Whole rounds of the tiled kernel.
+            Spread::Many => [(1024 / (batch.div_ceil(64) * out_n.div_ceil(64)).max(1)).clamp(1, 128), 128, 16],
         };
         let longest = 4 * (MAX_ITERATIONS - 1);
-        let per_split = in_n.div_ceil(most).max(least).next_multiple_of(4).min(longest).min(in_n);
+        let per_split = in_n.div_ceil(most).max(least).next_multiple_of(multiple).min(longest).min(in_n);
         Self {
             batch: batch as u32,
             in_n: in_n as u32,
@@ -100,6 +103,8 @@ fn cases() -> Vec<Vec<u32>> {
 
 /// The kernel of the products.
 pub(super) const FORWARD: &Kernel = &KERNELS[0];
+/// The kernel of the products' sums.
+pub(super) const REDUCE: &Kernel = &KERNELS[1];
 /// The kernel of the input's gradient.
 pub(super) const BACKWARD_INPUT: &Kernel = &KERNELS[2];
 /// The kernel of the weights' gradient.
@@ -352,4 +357,22 @@ pub(super) fn update_bound(call: &Call<f64>, by: f64) -> Vec<Vec<f64>> {
     let adam = &call.step.adam;
     let weights = adam::bounds(adam, &grad, &error, state(0, i * o));
     weights.into_iter().chain(adam::bounds(adam, &bias_grad, &bias_error, state(3, o))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_has_fewer_partial_sums_where_a_large_batch_makes_workgroups_enough() {
+        let splits = |batch, in_n, out_n| {
+            let d = DenseDims::spread(batch, in_n, out_n, true, Spread::Many);
+            assert!(d.per_split * d.splits >= d.in_n && d.per_split * (d.splits - 1) < d.in_n, "{d:?}");
+            (d.splits, d.per_split)
+        };
+        assert_eq!(splits(64, 12_544, 128), (98, 128));
+        assert_eq!(splits(1024, 12_544, 128), (32, 400));
+        assert_eq!(splits(65_536, 12_544, 128), (1, 12_544));
+        assert_eq!(splits(64, 100, 4), (1, 100));
+    }
 }

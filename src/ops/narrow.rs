@@ -58,6 +58,39 @@ fn reduction_cases() -> Vec<Vec<u32>> {
     .collect()
 }
 
+/// How `dense.reduce` is cut: invocations that share an output, and outputs of a workgroup in fours. At most 16 lanes, each with a few
+/// rounds of loads in a row: more would make more workgroups than run at a time.
+struct DenseReduction {
+    lanes: u32,
+    columns: u32,
+}
+
+impl DenseReduction {
+    fn new(d: &DenseDims) -> Self {
+        let lanes = d.splits.div_ceil(LOADS).next_power_of_two().min(16);
+        Self { lanes, columns: 128 / lanes }
+    }
+
+    fn groups(&self, d: &DenseDims) -> u32 {
+        (d.batch * (d.out_n / 4)).div_ceil(self.columns)
+    }
+}
+
+fn dense_reduction_fits(d: &[u32]) -> bool {
+    let d = DenseDims::of(d);
+    d.splits >= 2 * LOADS && DenseReduction::new(d).groups(d) <= MAX_GROUPS
+}
+
+/// As many partial sums as the lanes' loads, one more, as many as two rounds take and one more; whole workgroups and not; the notebook's.
+fn dense_reduction_cases() -> Vec<Vec<u32>> {
+    [(3, 12, 8), (64, 16, 9), (1, 4, 31), (5, 20, 64), (7, 36, 65), (16, 128, 98), (2, 8, 129)]
+        .map(|(batch, out_n, splits)| {
+            let d = DenseDims::new(batch, 4 * splits, out_n, true);
+            DenseDims { splits: splits as u32, per_split: 4, ..d }.words()
+        })
+        .to_vec()
+}
+
 /// Most outputs of a dense layer, whose sums an invocation keeps in registers: 16 of each of four inputs.
 const MOST_OUTPUTS: u32 = 16;
 /// Invocations that share a picture's inputs.
@@ -139,6 +172,27 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
+        grid: |d| {
+            let d = DenseDims::of(d);
+            [DenseReduction::new(d).groups(d), 1, 1]
+        },
+        loops: |d| {
+            let d = DenseDims::of(d);
+            passes(&[d.splits.div_ceil(LOADS * DenseReduction::new(d).lanes) as usize])
+        },
+        cases: dense_reduction_cases,
+        ..another(
+            dense::REDUCE,
+            "dense.reduce/narrow",
+            "narrow/dense_reduce.wgsl.jinja",
+            include_str!("../../shaders/narrow/dense_reduce.wgsl.jinja"),
+            dense_variant("dense.reduce", dense_reduction_fits, |d| {
+                let t = DenseReduction::new(DenseDims::of(d));
+                vec![("LANES", t.lanes), ("COLUMNS", t.columns)]
+            }),
+        )
+    },
+    Kernel {
         shared: dense::SHARED,
         // An input more than there are, for the biases.
         grid: |d| [DenseDims::of(d).in_n / 4 + 1, 1, 1],
@@ -168,6 +222,15 @@ mod tests {
         // 64 lanes leave four weights of four channels to a workgroup.
         let filters = |out_c| Conv2dDims { k_h: 1, k_w: 1, in_c: 15, splits: 512, out_c, ..d };
         takes("conv2d.update_weight/narrow", &[d, splits(100_000), filters(MAX_GROUPS)], &[splits(7), filters(MAX_GROUPS + 1)]);
+    }
+
+    #[test]
+    fn a_dense_layers_partial_sums_are_shared_where_there_are_enough() {
+        let d = DenseDims { splits: 8, per_split: 4, ..DenseDims::new(1, 32, 4, true) };
+        let of = |splits, batch| DenseDims { splits, batch, ..d };
+        // Two lanes leave 64 fours of outputs to a workgroup, 16 leave 8.
+        let most = [64 * MAX_GROUPS, 8 * MAX_GROUPS];
+        takes("dense.reduce/narrow", &[d, of(8, most[0]), of(98, most[1])], &[of(7, 1), of(8, most[0] + 1), of(98, most[1] + 1)]);
     }
 
     #[test]

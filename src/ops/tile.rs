@@ -164,10 +164,8 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
 
 /// Side of a workgroup's block of the product.
 const SIDE: u32 = 64;
-/// Terms that a workgroup brings into its memory at a time.
+/// Terms that a workgroup brings into its memory at a time: 4 x 4 of its rows or columns an invocation.
 const DEPTH: u32 = 16;
-/// Invocations of a workgroup.
-const THREADS: u32 = 128;
 
 /// Smaller products are no block.
 pub(super) fn dense_fits(d: &[u32]) -> bool {
@@ -180,10 +178,11 @@ fn dense_constants(_: &[u32]) -> Vec<(&'static str, u32)> {
     vec![("DEPTH", DEPTH)]
 }
 
-/// Passes over `terms` terms, of which each round brings `fills` elements of four into workgroup memory, and `sums` loops over them.
-fn dense_loops(terms: u32, fills: [u32; 2], sums: usize) -> usize {
-    let fill: usize = fills.iter().filter(|n| **n > 0).map(|n| passes(&[n.div_ceil(THREADS) as usize])).sum();
-    1 + terms.div_ceil(DEPTH) as usize * (1 + fill + sums * passes(&[DEPTH as usize]))
+/// Passes over `terms` terms, of which the last round's products stand behind the loop where it is `peeled`.
+fn dense_loops(terms: u32, peeled: bool) -> usize {
+    let products = passes(&[DEPTH as usize / 4]);
+    let rounds = terms.div_ceil(DEPTH) as usize - usize::from(peeled);
+    passes(&[rounds, DEPTH as usize / 4]) + if peeled { products } else { 0 }
 }
 
 fn dense_cases() -> Vec<Vec<u32>> {
@@ -208,7 +207,7 @@ fn dense_weight_grid(d: &[u32]) -> [u32; 3] {
 }
 
 fn dense_weight_loops(d: &[u32]) -> usize {
-    dense_loops(DenseDims::of(d).batch, [16 * DEPTH, 0], 2)
+    dense_loops(DenseDims::of(d).batch, true)
 }
 
 /// The variants.
@@ -303,7 +302,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = DenseDims::of(d);
             [d.out_n.div_ceil(SIDE), d.batch.div_ceil(SIDE), d.splits]
         },
-        loops: |d| dense_loops(DenseDims::of(d).per_split, [4 * DEPTH, 16 * DEPTH], 1),
+        loops: |d| dense_loops(DenseDims::of(d).per_split, false),
         cases: dense_cases,
         ..another(dense::FORWARD, "dense.forward/tile", DENSE_FILE, DENSE_SOURCE, dense_variant("dense.forward"))
     },
@@ -313,7 +312,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = DenseDims::of(d);
             [d.in_n.div_ceil(SIDE), d.batch.div_ceil(SIDE), 1]
         },
-        loops: |d| dense_loops(DenseDims::of(d).out_n, [4 * DEPTH, 0], 1),
+        loops: |d| dense_loops(DenseDims::of(d).out_n, false),
         cases: dense_cases,
         ..another(
             dense::BACKWARD_INPUT,
