@@ -52,8 +52,9 @@ crate::dims! {
 
 /// Partial sums of a weight gradient on CPUs, little enough to add up. Large inputs get more.
 const SPLITS: [usize; 2] = [32, 128];
-/// The same on GPUs, all blocks of 16 x 32 channels together: four workgroups for each of some 130 multiprocessors.
-const GPU_SPLITS: usize = 512;
+/// The same on GPUs, all blocks of 16 x 32 channels together: a round of workgroups on some 130 multiprocessors, each of which takes four
+/// of the first layer's and three of the others' (measured on an H200; a few workgroups more would be a round of their own).
+const GPU_SPLITS: [usize; 2] = [512, 384];
 
 impl Conv2dDims {
     /// Sizes of a stride-1 convolution with Keras's `same` or `valid` padding.
@@ -92,7 +93,8 @@ impl Conv2dDims {
             Spread::Few => self.pooled(),
             Spread::Many => {
                 let blocks = (self.in_c as usize / 16).max(1) * (self.out_c as usize / 32).max(1);
-                self.split_into((GPU_SPLITS / blocks).max(SPLITS[0]), rows, self.out_w as usize / 2)
+                let splits = GPU_SPLITS[usize::from(self.in_c >= 16)];
+                self.split_into((splits / blocks).max(SPLITS[0]), rows, self.out_w as usize / 2)
             }
         }
     }

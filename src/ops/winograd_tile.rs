@@ -16,6 +16,9 @@ const WINOGRAD_TILE_WGSL: &str = include_str!("../../shaders/shared/winograd_til
 /// Sums of a position in a workgroup: rows by columns.
 const SUMS: u32 = 512;
 
+/// Fours of channels that fit into WebGPU's least workgroup memory beside the transformed terms.
+const MOST_RAW: u32 = 206;
+
 /// Rows, which are tiles, and columns, which are channels, of a workgroup; how its tiles lie in the picture.
 struct Cut {
     columns: u32,
@@ -32,6 +35,16 @@ impl Cut {
         (2 * self.tiles[0] + 2) * (2 * self.tiles[1] + 2)
     }
 
+    /// Even or odd pixels of a row as they lie in workgroup memory: so many that eight tiles' channels are in 32 different banks.
+    fn half_pitch(&self) -> u32 {
+        self.tiles[0] + if matches!(self.tiles[0], 1 | 4) { 2 } else { 1 }
+    }
+
+    /// Fours of a pixel's channels that workgroup memory holds for them.
+    fn raw(&self) -> u32 {
+        2 * self.half_pitch() * (2 * self.tiles[1] + 2)
+    }
+
     fn blocks(&self, [w, h]: [u32; 2]) -> u32 {
         w.div_ceil(self.tiles[0]) * h.div_ceil(self.tiles[1])
     }
@@ -41,7 +54,7 @@ impl Cut {
         let columns = if channels.is_multiple_of(32) { 32 } else { 16 };
         let rows = SUMS / columns;
         let shapes = [1, 2, 4, 8, 16].map(|across| Self { columns, tiles: [across, rows / across] });
-        let best = shapes.into_iter().min_by_key(|cut| (cut.blocks(picture), cut.pixels()));
+        let best = shapes.into_iter().filter(|cut| cut.raw() <= MOST_RAW).min_by_key(|cut| (cut.blocks(picture), cut.pixels()));
         best.unwrap_or(Self { columns, tiles: [4, rows / 4] })
     }
 
@@ -59,7 +72,9 @@ impl Cut {
             ("COLS", self.columns),
             ("TILES_X", self.tiles[0]),
             ("TILES_Y", self.tiles[1]),
-            ("RAW", self.pixels()),
+            ("PIXELS", self.pixels()),
+            ("HALF_PITCH", self.half_pitch()),
+            ("RAW", self.raw()),
             ("LEFT_PAD", 2),
             ("FROM_C", from),
             ("TO_C", to),
