@@ -10,6 +10,7 @@ use crate::plan::{PlanId, Program, Spread};
 use crate::player::{Choice, CpuPlayer, FirstUse, GpuPlayer, OutOfMemory, Player, Technique};
 use anyhow::{Result, bail, ensure};
 use std::borrow::Cow;
+use std::time::{Duration, Instant};
 
 /// A pass over one picture set in one mode, in batches.
 #[derive(Clone, Debug)]
@@ -69,6 +70,33 @@ const NO_UPDATE: AdamScalars =
 /// A step that changes no weight: for evaluation and explanation.
 pub fn reading_step(first: usize, slot: usize) -> Step {
     Step { first: first as u32, step: 0, seed: 0, slot: slot as u32, adam: NO_UPDATE }
+}
+
+/// How many batches are played with one wait at their end: as many as take [`Group::TIME`], long enough to hide what a wait costs, short
+/// enough for a live bar and Ctrl-C.
+#[derive(Clone, Copy, Debug)]
+pub struct Group(usize);
+
+impl Default for Group {
+    /// One batch, whose time is not known yet.
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Group {
+    const TIME: Duration = Duration::from_millis(150);
+
+    /// Batches of the next group.
+    pub fn batches(self) -> usize {
+        self.0
+    }
+
+    /// Takes the time of so many batches.
+    pub fn took(&mut self, batches: usize, time: Duration) {
+        let per_batch = time.as_secs_f64() / batches as f64;
+        self.0 = ((Self::TIME.as_secs_f64() / per_batch) as usize).clamp(1, 64);
+    }
 }
 
 /// Loss and hits of one batch.
@@ -159,6 +187,8 @@ pub struct Engine {
     player: Box<dyn Player>,
     passes: Vec<Pass>,
     techniques: Vec<Technique>,
+    /// Batches of a reading pass that are played at once.
+    reading: Group,
 }
 
 impl Engine {
@@ -204,7 +234,7 @@ impl Engine {
                 Box::new(CpuPlayer::<f32>::new(program))
             }
         };
-        let mut engine = Self { model: model.clone(), player, passes, techniques };
+        let mut engine = Self { model: model.clone(), player, passes, techniques, reading: Group::default() };
         let mut uploaded = Vec::new();
         for (r, pass) in requests.iter().zip(engine.passes.clone()) {
             if !uploaded.contains(&r.set) {
@@ -310,14 +340,22 @@ impl Engine {
             .collect())
     }
 
-    /// Plays a whole reading pass; returns the sample-weighted mean loss and the accuracy. `tick(pictures)` after each batch.
+    /// Plays a whole reading pass; returns the sample-weighted mean loss and the accuracy. `tick(pictures)` after each group of batches.
     pub fn evaluate(&mut self, pass: &Pass, mut tick: impl FnMut(usize)) -> Result<(f64, f64)> {
         let (mut loss, mut correct) = (0.0, 0.0);
-        for batch in pass.batches() {
-            let metrics = self.play(&[(batch, reading_step(batch.first, 0))])?[0];
-            loss += metrics.loss * batch.len as f64;
-            correct += metrics.correct;
-            tick(batch.len);
+        let batches = pass.batches();
+        let mut left = &batches[..];
+        while !left.is_empty() {
+            let (some, rest) = left.split_at(self.reading.batches().min(left.len()));
+            let steps: Vec<(Batch, Step)> = some.iter().zip(0..).map(|(b, slot)| (*b, reading_step(b.first, slot))).collect();
+            let start = Instant::now();
+            for (batch, metrics) in some.iter().zip(self.play(&steps)?) {
+                loss += metrics.loss * batch.len as f64;
+                correct += metrics.correct;
+            }
+            self.reading.took(some.len(), start.elapsed());
+            tick(some.iter().map(|b| b.len).sum());
+            left = rest;
         }
         let n = pass.pictures() as f64;
         Ok((loss / n, correct / n))

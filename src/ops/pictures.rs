@@ -186,9 +186,7 @@ pub const TECHNIQUES: &[Kernel] = &[
             "conv2d_relu_maxpool2x2.backward_weight_pictures/tile",
             "tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
-            variant(KERNELS[1].key, false, tile::weight_fits, |d| {
-                WeightTiling::of_pictures(Conv2dDims::of(d)).constants()
-            }),
+            variant(KERNELS[1].key, false, tile::weight_fits, |d| WeightTiling::of_pictures(Conv2dDims::of(d)).constants()),
         )
     },
     Kernel {

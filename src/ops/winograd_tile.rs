@@ -7,9 +7,7 @@
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::tile::three_by_three;
-use crate::kernel::{
-    Bound, Call, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, Variant, another, passes,
-};
+use crate::kernel::{Bound, Call, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, Variant, another, passes};
 
 const WINOGRAD_TILE_WGSL: &str = include_str!("../../shaders/shared/winograd_tile.wgsl.jinja");
 
@@ -167,6 +165,7 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
         Conv2dDims::new(3, [11, 14, 8], 16, [3, 3], true, true),
         Conv2dDims::new(2, [9, 37, 16], 24, [3, 3], false, true),
         Conv2dDims::new(2, [7, 9, 32], 128, [3, 3], true, true),
+        Conv2dDims::new(1, [4, 10, 16], 32, [3, 3], false, true),
         Conv2dDims::new(1, [6, 13, 48], 32, [3, 3], false, true),
         Conv2dDims::new(46, [8, 10, 16], 32, [3, 3], false, true),
         Conv2dDims::new(2, [5, 71, 8], 64, [3, 3], false, true),

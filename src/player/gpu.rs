@@ -521,6 +521,23 @@ impl GpuPlayer {
 
     /// Plays these calls of a plan, its dispatches repeated for each step that was written, in one submission.
     fn submit(&self, plan: PlanId, calls: Range<usize>) -> Result<()> {
+        self.queue.submit([self.encode(plan, calls)]);
+        self.wait()
+    }
+
+    /// The calls of the submission that begins with call `at` of `total`, and its commands if it is more than one call: that one may have
+    /// to be played in slices.
+    fn submission(&self, plan: PlanId, at: usize, total: usize) -> (Range<usize>, Option<wgpu::CommandBuffer>) {
+        // A submission's steps were written together.
+        let written = MAX_STEPS * self.plans[plan.0].len();
+        let first = at / written * written;
+        let end = self.paces[plan.0].end(at - first, written.min(total - first));
+        let commands = (first + end > at + 1).then(|| self.encode(plan, at - first..end));
+        (at..first + end, commands)
+    }
+
+    /// The commands of a submission.
+    fn encode(&self, plan: PlanId, calls: Range<usize>) -> wgpu::CommandBuffer {
         let dispatches = &self.plans[plan.0];
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("steps") });
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("steps"), timestamp_writes: None });
@@ -528,8 +545,7 @@ impl GpuPlayer {
             dispatches[i % dispatches.len()].encode(&mut pass, (i / dispatches.len()) as u32);
         }
         drop(pass);
-        self.queue.submit([encoder.finish()]);
-        self.wait()
+        encoder.finish()
     }
 
     /// Plays a call, in as many submissions as it takes to keep each below the watchdog.
@@ -634,19 +650,31 @@ impl Player for GpuPlayer {
     }
 
     fn play(&mut self, plan: PlanId, steps: &[Step]) -> Result<()> {
-        for steps in steps.chunks(MAX_STEPS) {
-            if fault::due("lost") {
-                self.device.destroy();
+        let n = self.plans[plan.0].len();
+        let (total, written) = (steps.len() * n, MAX_STEPS * n);
+        let mut next = (total > 0).then(|| self.submission(plan, 0, total));
+        while let Some((calls, commands)) = next.take() {
+            if calls.start % written == 0 {
+                if fault::due("lost") {
+                    self.device.destroy();
+                }
+                let first = calls.start / n;
+                self.write_steps(&steps[first..steps.len().min(first + MAX_STEPS)]);
             }
-            self.write_steps(steps);
-            let calls = steps.len() * self.plans[plan.0].len();
-            let mut at = 0;
-            while at < calls {
-                let end = self.paces[plan.0].end(at, calls);
-                let start = Instant::now();
-                if end == at + 1 { self.submit_call(plan, at) } else { self.submit(plan, at..end) }?;
-                self.paces[plan.0].took(at, end, start.elapsed().as_secs_f64());
-                at = end;
+            let at = calls.start % written;
+            let start = Instant::now();
+            match commands {
+                Some(commands) => {
+                    self.queue.submit([commands]);
+                    // The next one's are written while the device plays these.
+                    next = (calls.end < total).then(|| self.submission(plan, calls.end, total));
+                    self.wait()?;
+                }
+                None => self.submit_call(plan, at)?,
+            }
+            self.paces[plan.0].took(at, at + calls.len(), start.elapsed().as_secs_f64());
+            if next.is_none() && calls.end < total {
+                next = Some(self.submission(plan, calls.end, total));
             }
         }
         Ok(())
@@ -740,7 +768,8 @@ fn compile(
         layout: Some(&pipeline_layout),
         module: &module,
         entry_point: Some(kernel.entry),
-        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        // Every kernel writes what it reads of workgroup memory, and zeroing it costs a pass over all of it.
+        compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() },
         cache,
     });
     pollster::block_on(scope.pop()).map_or(Ok((layout, pipeline)), |error| Err(anyhow!("{error}")))

@@ -2,7 +2,7 @@
 
 use super::{Card, Checkpoint, Epoch, History, TrainSettings, Weights, load, resume::lasting, save};
 use crate::data::Dataset;
-use crate::engine::{Batch, Engine, Pass, PassRequest};
+use crate::engine::{Batch, Engine, Group, Pass, PassRequest};
 use crate::files::{read_whole, write_whole};
 use crate::kernel::Step;
 use crate::model::Mode;
@@ -75,10 +75,9 @@ pub struct Trainer {
     at: Checkpoint,
     /// When that was, and at which epoch and batch; none before the first time.
     saved: Option<(Instant, usize, usize)>,
+    /// Batches that are played at once.
+    group: Group,
 }
-
-/// Time that one submit of several steps should take: long enough to hide its cost, short enough for a live bar and Ctrl-C.
-const GROUP: Duration = Duration::from_millis(150);
 
 impl Trainer {
     /// Puts the pictures, the weights and a zeroed Adam on the device. `folder` must exist.
@@ -166,7 +165,17 @@ impl Trainer {
             }
         }
         let (train, validation) = (engine.pass(0), engine.pass(1));
-        Ok(Self { engine, train, validation, settings, folder: folder.to_owned(), log: None, at, saved: None })
+        Ok(Self {
+            engine,
+            train,
+            validation,
+            settings,
+            folder: folder.to_owned(),
+            log: None,
+            at,
+            saved: None,
+            group: Group::default(),
+        })
     }
 
     /// The settings it trains with: those given, and the micro-batch that the device's memory asked for.
@@ -286,11 +295,10 @@ impl Trainer {
         }
         let batches = self.train.batches();
         self.at.weights.card.val_accuracy = None;
-        let mut group = 1;
         let mut running = self.running(&batches);
         while self.at.progress.batches < batches.len() && !stop.load(Ordering::Relaxed) {
             let done = self.at.progress.batches;
-            let some = &batches[done..(done + group).min(batches.len())];
+            let some = &batches[done..(done + self.group.batches()).min(batches.len())];
             let start = Instant::now();
             let updates = self.at.progress.updates;
             let played: Vec<(Batch, Step)> =
@@ -310,8 +318,7 @@ impl Trainer {
             }
             running = self.running(&batches);
             observer.progress(&running);
-            let per_step = start.elapsed().as_secs_f64() / some.len() as f64;
-            group = ((GROUP.as_secs_f64() / per_step) as usize).clamp(1, 64);
+            self.group.took(some.len(), start.elapsed());
             let due = self.saved.is_none_or(|(when, ..)| when.elapsed().as_secs_f64() >= self.settings.save_every);
             // The end of the epoch saves anyway.
             if due && self.at.progress.batches < batches.len() {
