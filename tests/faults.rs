@@ -459,12 +459,6 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_weight/coop8", "min((split + 1u) * dims.rows_per_split, dims.batch * (dims.out_h / 2u))", "(split + 1u) * dims.rows_per_split"),
     ("conv2d_relu_maxpool2x2.backward_weight/coop8", "pixel / 4u * 2u + pixel % 2u", "pixel / 4u * 2u + pixel / 2u % 2u"),
     ("conv2d_relu_maxpool2x2.backward_weight/coop8", "let to = 4u * row4 + at.x", "let to = at.x + 0u * row4"),
-    ("conv2d_relu_maxpool2x2.forward_pictures/coop8", "vec4<u32>(0u, 8u, 16u, 0u)", "vec4<u32>(8u, 8u, 16u, 0u)"),
-    ("conv2d_relu_maxpool2x2.forward_pictures/coop8", "&sums, 0.003921569", "&sums, 0.00392"),
-    ("conv2d_relu_maxpool2x2.forward_pictures/coop8", "words[pixel])", "words[pixel + 1u])"),
-    ("conv2d_relu_maxpool2x2.backward_weight_pictures/coop8", "vec4<u32>(0u, 8u, 16u, 0u)", "vec4<u32>(0u, 16u, 16u, 0u)"),
-    ("conv2d_relu_maxpool2x2.backward_weight_pictures/coop8", "select(scale, 1.0, to", "select(scale, scale, to"),
-    ("conv2d_relu_maxpool2x2.backward_weight_pictures/coop8", "words[pixel])", "words[pixel + 1u])"),
     // coop/dense_*.wgsl.jinja
     ("dense.forward/coop8", "let j = group.x * 16u", "let j = group.x * 8u"),
     ("dense.forward/coop8", "b + at.x < dims.batch && j", "b + at.x <= dims.batch && j"),

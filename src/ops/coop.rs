@@ -3,12 +3,12 @@
 //! A subgroup multiplies whole tiles of matrices, whose elements lie in its registers in an order that only the driver knows. So a
 //! workgroup brings pixels, gradients and weights into its memory as f16, the subgroups load tiles from there, and the sums go
 //! through workgroup memory once more on their way out. Everything in storage stays f32: the weights, their moments, activations and
-//! gradients. All stay inside WebGPU's default limits, their features apart.
+//! gradients. All stay inside WebGPU's default limits, their features apart. The first layer is left to f32: of three channels it has too few
+//! products to pay for its pictures' way into workgroup memory, and f32 takes their bytes as they are.
 
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
-use super::pictures as first;
 use super::product;
 use super::tile::{dense_fits, three_by_three};
 use crate::kernel::{ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, STEP_WGSL, Tiles, Variant, another, passes};
@@ -110,15 +110,6 @@ fn conv_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     .collect()
 }
 
-/// Of pictures, whose channels are four.
-fn picture_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
-    let three =
-        [Conv2dDims::new(3, [11, 14, 4], 16, [3, 3], true, true), Conv2dDims::new(2, [9, 37, 4], 48, [3, 3], false, true)];
-    let mut cases: Vec<_> = three.map(|d| d.pooled().words()).into_iter().filter(|d| fits(d)).collect();
-    cases.extend(conv_cases(fits).into_iter().filter(|d| Conv2dDims::of(d).in_c == 4));
-    cases
-}
-
 fn dense_cases() -> Vec<Vec<u32>> {
     [(1, 32, 32), (3, 44, 52), (3, 300, 36), (5, 64, 100), (70, 516, 68), (64, 128, 64), (130, 300, 132), (16, 12_544, 128)]
         .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, true).words())
@@ -181,14 +172,14 @@ fn weight_constants<const T: usize>(d: &[u32]) -> Vec<(&'static str, u32)> {
     all
 }
 
-/// Of activations or of pictures, which share their text.
-const fn forward<const T: usize>(base: &'static Kernel, key: &'static str, cases: fn() -> Vec<Vec<u32>>) -> Kernel {
+const fn forward<const T: usize>(key: &'static str) -> Kernel {
+    let base = &fused::KERNELS[0];
     Kernel {
         shared: SHARED,
         grid: forward_grid,
         loops: |d| passes(&[(9 * Conv2dDims::of(d).in_c as usize).div_ceil(DEPTH)]),
         bound: Bound::Twin(|d| CUT * (Conv2dDims::of(d).taps() as f64 + 2.0)),
-        cases,
+        cases: || conv_cases(forward_fits),
         ..another(
             base,
             key,
@@ -199,8 +190,8 @@ const fn forward<const T: usize>(base: &'static Kernel, key: &'static str, cases
     }
 }
 
-/// The same of the weights' gradient.
-const fn backward_weight<const T: usize>(base: &'static Kernel, key: &'static str, cases: fn() -> Vec<Vec<u32>>) -> Kernel {
+const fn backward_weight<const T: usize>(key: &'static str) -> Kernel {
+    let base = &fused::KERNELS[2];
     Kernel {
         shared: SHARED,
         grid: weight_grid,
@@ -209,7 +200,7 @@ const fn backward_weight<const T: usize>(base: &'static Kernel, key: &'static st
             let d = Conv2dDims::of(d);
             CUT * (f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0)
         }),
-        cases,
+        cases: || conv_cases(weight_fits),
         ..another(
             base,
             key,
@@ -221,10 +212,10 @@ const fn backward_weight<const T: usize>(base: &'static Kernel, key: &'static st
 }
 
 /// The variants on one kind of tiles. Their keys are in the order of the arrays below.
-const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
+const fn on<const T: usize>(keys: [&'static str; 6]) -> [Kernel; 6] {
     let tiles = KINDS[T];
     [
-        forward::<T>(&fused::KERNELS[0], keys[0], || conv_cases(forward_fits)),
+        forward::<T>(keys[0]),
         Kernel {
             shared: SHARED,
             grid: |d| {
@@ -250,7 +241,7 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
                 },
             )
         },
-        backward_weight::<T>(&fused::KERNELS[2], keys[2], || conv_cases(weight_fits)),
+        backward_weight::<T>(keys[2]),
         Kernel {
             shared: SHARED,
             grid: |d| {
@@ -310,8 +301,6 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
                 },
             )
         },
-        forward::<T>(&first::KERNELS[0], keys[6], || picture_cases(forward_fits)),
-        backward_weight::<T>(&first::KERNELS[1], keys[7], || picture_cases(weight_fits)),
     ]
 }
 
@@ -331,8 +320,6 @@ pub const KERNELS: &[Kernel] = &on::<0>([
     "dense.forward/coop",
     "dense.backward_input/coop",
     "dense.update_weight/coop",
-    "conv2d_relu_maxpool2x2.forward_pictures/coop",
-    "conv2d_relu_maxpool2x2.backward_weight_pictures/coop",
 ]);
 
 /// The variants on tiles of 8 x 8.
@@ -343,8 +330,6 @@ pub const KERNELS8: &[Kernel] = &on::<1>([
     "dense.forward/coop8",
     "dense.backward_input/coop8",
     "dense.update_weight/coop8",
-    "conv2d_relu_maxpool2x2.forward_pictures/coop8",
-    "conv2d_relu_maxpool2x2.backward_weight_pictures/coop8",
 ]);
 
 #[cfg(test)]
