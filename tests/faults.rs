@@ -452,13 +452,18 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_input/coop8", "2u * pool) - 1", "vec2<u32>(dims.out_h, dims.out_w)) - 1"),
     ("conv2d_relu_maxpool2x2.backward_input/coop8", "weight[(tap * ", "weight[((8u - tap) * "),
     // coop/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja
-    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "row4 == {{ 9 * from4 }}u", "row4 > {{ 9 * from4 }}u"),
-    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "px + window < pool_w)", "px + window <= pool_w)"),
-    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "if (to <= {{ 9 * FROM_C }}u)", "if (to < {{ 9 * FROM_C }}u)"),
-    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "row % (dims.out_h / 2u) * 2u", "row % (dims.out_h / 2u)"),
-    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "min((split + 1u) * dims.rows_per_split, dims.batch * (dims.out_h / 2u))", "(split + 1u) * dims.rows_per_split"),
-    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "pixel / 4u * 2u + pixel % 2u", "pixel / 4u * 2u + pixel / 2u % 2u"),
-    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "let to = 4u * row4 + at.x", "let to = at.x + 0u * row4"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "window < pool_w && column", "window <= pool_w && column"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "let first = 2u * vec2<u32>(round.x %", "let first = vec2<u32>(round.x %"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "let end = min(first_row + dims.rows_per_split, dims.batch * (dims.out_h / 2u))", "let end = first_row + dims.rows_per_split"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "all(pixel < vec2<u32>(dims.in_h, dims.in_w))", "all(pixel <= vec2<u32>(dims.in_h, dims.in_w))"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "[{{ 3 * ky + kx }}] = coopM", "[{{ 3 * kx + ky }}] = coopM"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "(first + {{ 34 * r + k + kx }}u) * 6u", "(first + {{ 34 * r + k + 1 }}u) * 6u"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "let first = subgroup / {{ places }}u * 16u;", "let first = 0u * subgroup;"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "unscaled(tiles[id] + tiles[id + 128u])", "unscaled(tiles[id])"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "(gradients[to] + gradients[to + 10u])", "(gradients[to] + gradients[to])"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "lane < 128u; lane += 8u", "lane < 120u; lane += 8u"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "% {{ SEGMENTS }}u * 16u)", "% {{ SEGMENTS }}u * 15u)"),
+    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "{{ p // 2 * 320 + p % 2 * 10 }}u", "{{ p % 2 * 320 + p // 2 * 10 }}u"),
     // coop/dense_*.wgsl.jinja
     ("dense.forward/coop8", "let j = group.x * 16u", "let j = group.x * 8u"),
     ("dense.forward/coop8", "b + at.x < dims.batch && j", "b + at.x <= dims.batch && j"),
@@ -472,13 +477,14 @@ const FAULTS: &[Fault] = &[
     ("dense.update_weight/coop8", "unscaled(bias)", "bias"),
     ("dense.update_weight/coop8", "w[at] -= next.delta", "w[at] += next.delta"),
     ("dense.update_weight/coop8", "adam(unscaled(tiles[e]), m[at], v[at])", "adam(unscaled(tiles[e]), m[at], m[at])"),
-    // shared/coop.wgsl.jinja
+    // shared/half.wgsl
     ("dense.backward_input/coop8", "(127u - gradient_exponent())", "(128u - gradient_exponent())"),
     ("conv2d_relu_maxpool2x2.backward_input/coop8", "return 40u - countLeadingZeros", "return 32u - countLeadingZeros"),
+    // shared/coop.wgsl.jinja
     ("dense.forward/coop8", "let column = subgroup % {{ COLUMNS }}u * {{ ACROSS * SIDE }}u;", "let column = 0u * subgroup;"),
     ("dense.forward/coop8", "{{ DOWN }}u + down) *", "{{ DOWN }}u + across) *"),
     ("dense.update_weight/coop8", "{{ ACROSS }}u + across) *", "{{ ACROSS }}u + down) *"),
-    ("conv2d_relu_maxpool2x2.backward_weight/coop8", "{{ k * left_pitch + m * fours }}u + row / 4u", "{{ k * left_pitch + m * fours }}u"),
+    ("dense.update_weight/coop8", "{{ k * left_pitch + m * fours }}u + row / 4u", "{{ k * left_pitch + m * fours }}u"),
     // collect.wgsl
     ("collect.forward", "step.first + id / dims.stride", "id / dims.stride"),
     ("collect.forward", " - dims.table_first", ""),

@@ -14,7 +14,8 @@ use super::tile::{dense_fits, three_by_three};
 use crate::kernel::{ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, STEP_WGSL, Tiles, Variant, another, passes};
 
 const COOP_WGSL: &str = include_str!("../../shaders/shared/coop.wgsl.jinja");
-const SHARED: &[&str] = &[SLICE_WGSL, COOP_WGSL];
+const HALF_WGSL: &str = include_str!("../../shaders/shared/half.wgsl");
+const SHARED: &[&str] = &[SLICE_WGSL, HALF_WGSL, COOP_WGSL];
 
 /// Invocations of a workgroup.
 const THREADS: u32 = 128;
@@ -22,6 +23,8 @@ const THREADS: u32 = 128;
 const DEPTH: usize = 16;
 /// Rows of a block of pixels.
 const PIXELS: u32 = 128;
+/// Windows of a row that a weight gradient's workgroup brings into its memory at a time.
+const WINDOWS: u32 = 16;
 /// Columns of a dense layer's block.
 const SIDE: u32 = 64;
 /// Errors of an addition in 2^-24 of the sum: a matrix unit cuts off what hangs over, of the product and of the sum that it goes to,
@@ -58,12 +61,6 @@ fn channel_block(channels: u32) -> Option<u32> {
 
 fn columns(channels: u32) -> u32 {
     channel_block(channels).unwrap_or(16)
-}
-
-/// Rows of a weight gradient's block: those of 64, 128 and 192 that leave the fewest of the taps, channels and the bias's row over.
-fn weight_rows(d: &Conv2dDims) -> u32 {
-    let rows = 9 * d.in_c + 1;
-    [192, 128, 64].into_iter().min_by_key(|b| rows.next_multiple_of(*b)).unwrap_or(64)
 }
 
 /// Pictures of a dense layer's block.
@@ -155,21 +152,25 @@ fn forward_constants<const T: usize>(d: &[u32]) -> Vec<(&'static str, u32)> {
     all
 }
 
+/// Times that a weight gradient's workgroup brings windows of a row of them.
+fn segments(d: &Conv2dDims) -> u32 {
+    (d.out_w / 2).div_ceil(WINDOWS)
+}
+
 fn weight_grid(d: &[u32]) -> [u32; 3] {
     let d = Conv2dDims::of(d);
-    [d.out_c / columns(d.out_c), (9 * d.in_c + 1).div_ceil(weight_rows(d)), d.splits]
+    [d.out_c.div_ceil(32), d.in_c.div_ceil(16), d.splits]
 }
 
 fn weight_loops(d: &[u32]) -> usize {
     let d = Conv2dDims::of(d);
-    passes(&[d.rows_per_split as usize, (d.out_w as usize / 2).div_ceil(4)])
+    // Behind the rounds a loop adds up the bias's sums, a sixteenth of the invocations each.
+    passes(&[product(&[d.rows_per_split, segments(d)])]) + passes(&[15])
 }
 
 fn weight_constants<const T: usize>(d: &[u32]) -> Vec<(&'static str, u32)> {
     let d = Conv2dDims::of(d);
-    let mut all = block(KINDS[T], weight_rows(d), columns(d.out_c), [true, true]);
-    all.extend([("FROM_C", d.in_c), ("TO_C", d.out_c)]);
-    all
+    vec![("SIDE", KINDS[T].side), ("SEGMENTS", segments(d)), ("FROM_C", d.in_c), ("TO_C", d.out_c)]
 }
 
 const fn forward<const T: usize>(key: &'static str) -> Kernel {
@@ -193,7 +194,7 @@ const fn forward<const T: usize>(key: &'static str) -> Kernel {
 const fn backward_weight<const T: usize>(key: &'static str) -> Kernel {
     let base = &fused::KERNELS[2];
     Kernel {
-        shared: SHARED,
+        shared: &[SLICE_WGSL, HALF_WGSL],
         grid: weight_grid,
         loops: weight_loops,
         bound: Bound::Twin(|d| {
@@ -282,7 +283,7 @@ const fn on<const T: usize>(keys: [&'static str; 6]) -> [Kernel; 6] {
             )
         },
         Kernel {
-            shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, COOP_WGSL],
+            shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, HALF_WGSL, COOP_WGSL],
             grid: |d| {
                 let d = DenseDims::of(d);
                 [d.in_n.div_ceil(PIXELS), d.out_n.div_ceil(SIDE), 1]
