@@ -32,15 +32,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// Kernels with a [`Bound::Twin`] whose result is rounded even for small integers: a quotient each.
-pub const INEXACT: &[&str] = &[
-    "gradcam.weights",
-    "batch_mean.forward",
-    // The sums of bytes are divided, and not the bytes.
-    "conv2d_relu_maxpool2x2.forward_pictures/coop",
-    "conv2d_relu_maxpool2x2.forward_pictures/coop8",
-    "conv2d_relu_maxpool2x2.backward_weight_pictures/coop",
-    "conv2d_relu_maxpool2x2.backward_weight_pictures/coop8",
-];
+pub const INEXACT: &[&str] = &["gradcam.weights", "batch_mean.forward"];
 
 /// Kernels with a [`Bound::Own`] whose results are sums all the same, which small integers leave exact.
 pub const SUMS: &[&str] = &["conv2d_relu_maxpool2x2.backward_weight/winograd_tile"];

@@ -3,25 +3,30 @@
 //! A subgroup multiplies whole tiles of matrices, whose elements lie in its registers in an order that only the driver knows. So a
 //! workgroup brings pixels, gradients and weights into its memory as f16, the subgroups load tiles from there, and the sums go
 //! through workgroup memory once more on their way out. Everything in storage stays f32: the weights, their moments, activations and
-//! gradients. All stay inside WebGPU's default limits, their features apart.
+//! gradients. All stay inside WebGPU's default limits, their features apart. The first layer is left to f32: of three channels it has too few
+//! products to pay for its pictures' way into workgroup memory, and f32 takes their bytes as they are.
 
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
-use super::pictures as first;
 use super::product;
 use super::tile::{dense_fits, three_by_three};
 use crate::kernel::{ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, STEP_WGSL, Tiles, Variant, another, passes};
 
 const COOP_WGSL: &str = include_str!("../../shaders/shared/coop.wgsl.jinja");
-const SHARED: &[&str] = &[SLICE_WGSL, COOP_WGSL];
+const HALF_WGSL: &str = include_str!("../../shaders/shared/half.wgsl");
+const PATCH_WGSL: &str = include_str!("../../shaders/shared/coop_patch.wgsl.jinja");
+const PATCH_SHARED: &[&str] = &[SLICE_WGSL, HALF_WGSL, PATCH_WGSL];
+const SHARED: &[&str] = &[SLICE_WGSL, HALF_WGSL, COOP_WGSL];
 
 /// Invocations of a workgroup.
 const THREADS: u32 = 128;
 /// Terms that a workgroup brings into its memory at a time.
 const DEPTH: usize = 16;
-/// Rows of a block of pixels.
-const PIXELS: u32 = 128;
+/// Rows of the block of a dense layer's weights.
+const INPUTS: u32 = 128;
+/// Windows of a row that a weight gradient's workgroup brings into its memory at a time.
+const WINDOWS: u32 = 16;
 /// Columns of a dense layer's block.
 const SIDE: u32 = 64;
 /// Errors of an addition in 2^-24 of the sum: a matrix unit cuts off what hangs over, of the product and of the sum that it goes to,
@@ -51,19 +56,31 @@ fn block(tiles: Tiles, rows: u32, columns: u32, by_term: [bool; 2]) -> Vec<(&'st
     ]
 }
 
-/// The most channels of 64, 32 and 16 that divide `channels` into blocks.
+/// The same of a convolution's patch of 8 x 16 pixels by `columns` channels: a subgroup has two rows of a tile's pixels.
+fn patch(tiles: Tiles, columns: u32, by_column: bool) -> Vec<(&'static str, u32)> {
+    let subgroups = THREADS / tiles.subgroup;
+    let beside = subgroups / (4 * (16 / tiles.side));
+    vec![
+        ("SIDE", tiles.side),
+        ("SUBGROUPS", subgroups),
+        ("RIGHT", columns),
+        ("ACROSS", columns / (beside * tiles.side)),
+        ("BY_COLUMN", by_column.into()),
+    ]
+}
+
+/// Patches of 8 x 16 pixels in a picture of these sizes.
+fn patches(height: u32, width: u32) -> usize {
+    product(&[height.div_ceil(8), width.div_ceil(16)])
+}
+
+/// The most channels of 32 and 16 that divide `channels` into blocks.
 fn channel_block(channels: u32) -> Option<u32> {
-    [64, 32, 16].into_iter().find(|b| channels.is_multiple_of(*b))
+    [32, 16].into_iter().find(|b| channels.is_multiple_of(*b))
 }
 
 fn columns(channels: u32) -> u32 {
     channel_block(channels).unwrap_or(16)
-}
-
-/// Rows of a weight gradient's block: those of 64, 128 and 192 that leave the fewest of the taps, channels and the bias's row over.
-fn weight_rows(d: &Conv2dDims) -> u32 {
-    let rows = 9 * d.in_c + 1;
-    [192, 128, 64].into_iter().min_by_key(|b| rows.next_multiple_of(*b)).unwrap_or(64)
 }
 
 /// Pictures of a dense layer's block.
@@ -73,14 +90,12 @@ fn pictures(d: &DenseDims) -> u32 {
 
 fn forward_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    three_by_three(d)
-        && channel_block(d.out_c).is_some()
-        && product(&[d.out_h / 2, d.out_w / 2]) <= (MAX_GROUPS * PIXELS / 4) as usize
+    three_by_three(d) && channel_block(d.out_c).is_some() && patches(d.out_h / 2 * 2, d.out_w / 2 * 2) <= MAX_GROUPS as usize
 }
 
 fn input_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    three_by_three(d) && channel_block(d.in_c).is_some() && product(&[d.in_h, d.in_w]) <= (MAX_GROUPS * PIXELS) as usize
+    three_by_three(d) && channel_block(d.in_c).is_some() && patches(d.in_h, d.in_w) <= MAX_GROUPS as usize
 }
 
 fn weight_fits(d: &[u32]) -> bool {
@@ -108,15 +123,6 @@ fn conv_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     .into_iter()
     .filter(|d| fits(d))
     .collect()
-}
-
-/// Of pictures, whose channels are four.
-fn picture_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
-    let three =
-        [Conv2dDims::new(3, [11, 14, 4], 16, [3, 3], true, true), Conv2dDims::new(2, [9, 37, 4], 48, [3, 3], false, true)];
-    let mut cases: Vec<_> = three.map(|d| d.pooled().words()).into_iter().filter(|d| fits(d)).collect();
-    cases.extend(conv_cases(fits).into_iter().filter(|d| Conv2dDims::of(d).in_c == 4));
-    cases
 }
 
 fn dense_cases() -> Vec<Vec<u32>> {
@@ -154,41 +160,45 @@ const fn variant(
 
 fn forward_grid(d: &[u32]) -> [u32; 3] {
     let d = Conv2dDims::of(d);
-    [(d.out_h / 2 * (d.out_w / 2)).div_ceil(PIXELS / 4), d.out_c / columns(d.out_c), d.batch]
+    [patches(d.out_h / 2 * 2, d.out_w / 2 * 2) as u32, d.out_c / columns(d.out_c), d.batch]
 }
 
 fn forward_constants<const T: usize>(d: &[u32]) -> Vec<(&'static str, u32)> {
     let d = Conv2dDims::of(d);
-    let mut all = block(KINDS[T], PIXELS, columns(d.out_c), [false, true]);
+    let mut all = patch(KINDS[T], columns(d.out_c), false);
     all.extend([("FROM_C", d.in_c), ("TO_C", d.out_c)]);
     all
+}
+
+/// Times that a weight gradient's workgroup brings windows of a row of them.
+fn segments(d: &Conv2dDims) -> u32 {
+    (d.out_w / 2).div_ceil(WINDOWS)
 }
 
 fn weight_grid(d: &[u32]) -> [u32; 3] {
     let d = Conv2dDims::of(d);
-    [d.out_c / columns(d.out_c), (9 * d.in_c + 1).div_ceil(weight_rows(d)), d.splits]
+    [d.out_c.div_ceil(32), d.in_c.div_ceil(16), d.splits]
 }
 
 fn weight_loops(d: &[u32]) -> usize {
     let d = Conv2dDims::of(d);
-    passes(&[d.rows_per_split as usize, (d.out_w as usize / 2).div_ceil(4)])
+    // Behind the rounds a loop adds up the bias's sums, a sixteenth of the invocations each.
+    passes(&[product(&[d.rows_per_split, segments(d)])]) + passes(&[15])
 }
 
 fn weight_constants<const T: usize>(d: &[u32]) -> Vec<(&'static str, u32)> {
     let d = Conv2dDims::of(d);
-    let mut all = block(KINDS[T], weight_rows(d), columns(d.out_c), [true, true]);
-    all.extend([("FROM_C", d.in_c), ("TO_C", d.out_c)]);
-    all
+    vec![("SIDE", KINDS[T].side), ("SEGMENTS", segments(d)), ("FROM_C", d.in_c), ("TO_C", d.out_c)]
 }
 
-/// Of activations or of pictures, which share their text.
-const fn forward<const T: usize>(base: &'static Kernel, key: &'static str, cases: fn() -> Vec<Vec<u32>>) -> Kernel {
+const fn forward<const T: usize>(key: &'static str) -> Kernel {
+    let base = &fused::KERNELS[0];
     Kernel {
-        shared: SHARED,
+        shared: PATCH_SHARED,
         grid: forward_grid,
-        loops: |d| passes(&[(9 * Conv2dDims::of(d).in_c as usize).div_ceil(DEPTH)]),
+        loops: |d| passes(&[3 * (Conv2dDims::of(d).in_c as usize).div_ceil(DEPTH)]),
         bound: Bound::Twin(|d| CUT * (Conv2dDims::of(d).taps() as f64 + 2.0)),
-        cases,
+        cases: || conv_cases(forward_fits),
         ..another(
             base,
             key,
@@ -199,17 +209,17 @@ const fn forward<const T: usize>(base: &'static Kernel, key: &'static str, cases
     }
 }
 
-/// The same of the weights' gradient.
-const fn backward_weight<const T: usize>(base: &'static Kernel, key: &'static str, cases: fn() -> Vec<Vec<u32>>) -> Kernel {
+const fn backward_weight<const T: usize>(key: &'static str) -> Kernel {
+    let base = &fused::KERNELS[2];
     Kernel {
-        shared: SHARED,
+        shared: &[SLICE_WGSL, HALF_WGSL],
         grid: weight_grid,
         loops: weight_loops,
         bound: Bound::Twin(|d| {
             let d = Conv2dDims::of(d);
             CUT * (f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0)
         }),
-        cases,
+        cases: || conv_cases(weight_fits),
         ..another(
             base,
             key,
@@ -221,17 +231,17 @@ const fn backward_weight<const T: usize>(base: &'static Kernel, key: &'static st
 }
 
 /// The variants on one kind of tiles. Their keys are in the order of the arrays below.
-const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
+const fn on<const T: usize>(keys: [&'static str; 6]) -> [Kernel; 6] {
     let tiles = KINDS[T];
     [
-        forward::<T>(&fused::KERNELS[0], keys[0], || conv_cases(forward_fits)),
+        forward::<T>(keys[0]),
         Kernel {
-            shared: SHARED,
+            shared: PATCH_SHARED,
             grid: |d| {
                 let d = Conv2dDims::of(d);
-                [(d.in_h * d.in_w).div_ceil(PIXELS), d.in_c / columns(d.in_c), d.batch]
+                [patches(d.in_h, d.in_w) as u32, d.in_c / columns(d.in_c), d.batch]
             },
-            loops: |d| passes(&[(9 * Conv2dDims::of(d).out_c as usize).div_ceil(DEPTH)]),
+            loops: |d| passes(&[3 * (Conv2dDims::of(d).out_c as usize).div_ceil(DEPTH)]),
             bound: Bound::Twin(|d| CUT * (9.0 * f64::from(Conv2dDims::of(d).out_c) + 1.0)),
             cases: || conv_cases(input_fits),
             ..another(
@@ -243,14 +253,14 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
                     f16: Some(gradients),
                     ..variant("conv2d_relu_maxpool2x2.backward_input", tiles, input_fits, |d| {
                         let d = Conv2dDims::of(d);
-                        let mut all = block(KINDS[T], PIXELS, columns(d.in_c), [false, false]);
+                        let mut all = patch(KINDS[T], columns(d.in_c), true);
                         all.extend([("FROM_C", d.out_c), ("TO_C", d.in_c)]);
                         all
                     })
                 },
             )
         },
-        backward_weight::<T>(&fused::KERNELS[2], keys[2], || conv_cases(weight_fits)),
+        backward_weight::<T>(keys[2]),
         Kernel {
             shared: SHARED,
             grid: |d| {
@@ -291,10 +301,10 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
             )
         },
         Kernel {
-            shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, COOP_WGSL],
+            shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, HALF_WGSL, COOP_WGSL],
             grid: |d| {
                 let d = DenseDims::of(d);
-                [d.in_n.div_ceil(PIXELS), d.out_n.div_ceil(SIDE), 1]
+                [d.in_n.div_ceil(INPUTS), d.out_n.div_ceil(SIDE), 1]
             },
             loops: |d| passes(&[(DenseDims::of(d).batch as usize).div_ceil(DEPTH)]),
             bound: Bound::Own(|call| dense::update_bound(call, CUT)),
@@ -306,12 +316,10 @@ const fn on<const T: usize>(keys: [&'static str; 8]) -> [Kernel; 8] {
                 include_str!("../../shaders/coop/dense_update_weight.wgsl.jinja"),
                 Variant {
                     f16: Some(gradients),
-                    ..variant("dense.update_weight", tiles, dense_fits, |_| block(KINDS[T], PIXELS, SIDE, [true, true]))
+                    ..variant("dense.update_weight", tiles, dense_fits, |_| block(KINDS[T], INPUTS, SIDE, [true, true]))
                 },
             )
         },
-        forward::<T>(&first::KERNELS[0], keys[6], || picture_cases(forward_fits)),
-        backward_weight::<T>(&first::KERNELS[1], keys[7], || picture_cases(weight_fits)),
     ]
 }
 
@@ -331,8 +339,6 @@ pub const KERNELS: &[Kernel] = &on::<0>([
     "dense.forward/coop",
     "dense.backward_input/coop",
     "dense.update_weight/coop",
-    "conv2d_relu_maxpool2x2.forward_pictures/coop",
-    "conv2d_relu_maxpool2x2.backward_weight_pictures/coop",
 ]);
 
 /// The variants on tiles of 8 x 8.
@@ -343,8 +349,6 @@ pub const KERNELS8: &[Kernel] = &on::<1>([
     "dense.forward/coop8",
     "dense.backward_input/coop8",
     "dense.update_weight/coop8",
-    "conv2d_relu_maxpool2x2.forward_pictures/coop8",
-    "conv2d_relu_maxpool2x2.backward_weight_pictures/coop8",
 ]);
 
 #[cfg(test)]
@@ -376,9 +380,9 @@ mod tests {
             let splits = |splits| Conv2dDims { splits, ..d };
             takes(&weight, &[splits(MAX_GROUPS)], &[splits(MAX_GROUPS + 1)]);
             let input_of = |in_h, in_w| Conv2dDims { in_h, in_w, ..d };
-            takes(&input, &[input_of(128, MAX_GROUPS)], &[input_of(128, MAX_GROUPS + 1)]);
+            takes(&input, &[input_of(8, 16 * MAX_GROUPS)], &[input_of(8, 16 * MAX_GROUPS + 1)]);
             let output_of = |out_h, out_w| Conv2dDims { out_h, out_w, ..d };
-            takes(&forward, &[output_of(64, 2 * MAX_GROUPS)], &[output_of(64, 2 * MAX_GROUPS + 2)]);
+            takes(&forward, &[output_of(8, 16 * MAX_GROUPS)], &[output_of(8, 16 * MAX_GROUPS + 2)]);
         }
     }
 
@@ -399,12 +403,18 @@ mod tests {
     #[test]
     fn a_block_is_shared_among_all_subgroups() {
         for tiles in KINDS {
-            for (rows, columns) in [(128, 64), (128, 32), (128, 16), (64, 64), (192, 16), (64, 16)] {
+            for (rows, columns) in [(128, 64), (64, 64)] {
                 let constants = block(tiles, rows, columns, [false, true]);
                 let of = |name| constants.iter().find(|c| c.0 == name).map(|c| c.1).unwrap_or_default();
                 let down = of("SUBGROUPS") / of("COLUMNS");
                 assert_eq!(down * of("DOWN") * tiles.side, rows, "{tiles:?}");
                 assert_eq!(of("COLUMNS") * of("ACROSS") * tiles.side, columns, "{tiles:?}");
+            }
+            for columns in [16, 32] {
+                let constants = patch(tiles, columns, true);
+                let of = |name| constants.iter().find(|c| c.0 == name).map(|c| c.1).unwrap_or_default();
+                // Two rows of pixels each.
+                assert_eq!(of("SUBGROUPS") * 2 * of("ACROSS") * tiles.side * tiles.side, 8 * 16 * columns, "{tiles:?}");
             }
         }
     }
