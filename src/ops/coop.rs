@@ -21,10 +21,8 @@ const SHARED: &[&str] = &[SLICE_WGSL, HALF_WGSL, COOP_WGSL];
 
 /// Invocations of a workgroup.
 const THREADS: u32 = 128;
-/// Terms that a workgroup brings into its memory at a time.
+/// Channels of a convolution that a workgroup brings into its memory at a time.
 const DEPTH: usize = 16;
-/// Rows of the block of a dense layer's weights.
-const INPUTS: u32 = 128;
 /// Windows of a row that a weight gradient's workgroup brings into its memory at a time.
 const WINDOWS: u32 = 16;
 /// Columns of a dense layer's block.
@@ -53,6 +51,7 @@ fn block(tiles: Tiles, rows: u32, columns: u32, by_term: [bool; 2]) -> Vec<(&'st
         ("ACROSS", columns / (across * tiles.side)),
         ("LEFT_BY_TERM", by_term[0].into()),
         ("RIGHT_BY_TERM", by_term[1].into()),
+        ("DEPTH", depth(rows) as u32),
     ]
 }
 
@@ -74,7 +73,7 @@ fn patches(height: u32, width: u32) -> usize {
     product(&[height.div_ceil(8), width.div_ceil(16)])
 }
 
-/// The most channels of 32 and 16 that divide `channels` into blocks.
+/// The more channels of 32 and 16 that divide `channels` into blocks.
 fn channel_block(channels: u32) -> Option<u32> {
     [32, 16].into_iter().find(|b| channels.is_multiple_of(*b))
 }
@@ -86,6 +85,11 @@ fn columns(channels: u32) -> u32 {
 /// Pictures of a dense layer's block.
 fn pictures(d: &DenseDims) -> u32 {
     if d.batch <= 64 { 64 } else { 128 }
+}
+
+/// Terms that its workgroup brings into its memory at a time: as many as there is room for.
+fn depth(rows: u32) -> usize {
+    if rows <= 64 { 32 } else { 16 }
 }
 
 fn forward_fits(d: &[u32]) -> bool {
@@ -110,6 +114,7 @@ fn conv_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
         Conv2dDims::new(3, [11, 14, 16], 16, [3, 3], true, true),
         Conv2dDims::new(2, [9, 37, 20], 48, [3, 3], false, true),
         Conv2dDims::new(2, [7, 9, 32], 128, [3, 3], true, true),
+        Conv2dDims::new(1, [9, 35, 16], 16, [3, 3], true, true),
         Conv2dDims::new(1, [6, 7, 16], 20, [3, 3], false, true),
         Conv2dDims::new(1, [6, 7, 32], 16, [3, 3], false, true),
         Conv2dDims::new(2, [8, 5, 64], 32, [3, 3], false, true),
@@ -182,7 +187,7 @@ fn weight_grid(d: &[u32]) -> [u32; 3] {
 
 fn weight_loops(d: &[u32]) -> usize {
     let d = Conv2dDims::of(d);
-    // Behind the rounds a loop adds up the bias's sums, a sixteenth of the invocations each.
+    // Behind the rounds eight invocations add up what the others have of the bias.
     passes(&[product(&[d.rows_per_split, segments(d)])]) + passes(&[15])
 }
 
@@ -267,7 +272,7 @@ const fn on<const T: usize>(keys: [&'static str; 6]) -> [Kernel; 6] {
                 let d = DenseDims::of(d);
                 [d.out_n.div_ceil(SIDE), d.batch.div_ceil(pictures(d)), d.splits]
             },
-            loops: |d| passes(&[(DenseDims::of(d).per_split as usize).div_ceil(DEPTH)]),
+            loops: |d| passes(&[(DenseDims::of(d).per_split as usize).div_ceil(depth(pictures(DenseDims::of(d))))]),
             bound: Bound::Twin(|d| CUT * (f64::from(DenseDims::of(d).per_split) + 1.0)),
             cases: dense_cases,
             ..another(
@@ -284,7 +289,7 @@ const fn on<const T: usize>(keys: [&'static str; 6]) -> [Kernel; 6] {
                 let d = DenseDims::of(d);
                 [d.in_n.div_ceil(SIDE), d.batch.div_ceil(pictures(d)), 1]
             },
-            loops: |d| passes(&[(DenseDims::of(d).out_n as usize).div_ceil(DEPTH)]),
+            loops: |d| passes(&[(DenseDims::of(d).out_n as usize).div_ceil(depth(pictures(DenseDims::of(d))))]),
             bound: Bound::Twin(|d| CUT * (f64::from(DenseDims::of(d).out_n) + 1.0)),
             cases: dense_cases,
             ..another(
@@ -304,9 +309,9 @@ const fn on<const T: usize>(keys: [&'static str; 6]) -> [Kernel; 6] {
             shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, HALF_WGSL, COOP_WGSL],
             grid: |d| {
                 let d = DenseDims::of(d);
-                [d.in_n.div_ceil(INPUTS), d.out_n.div_ceil(SIDE), 1]
+                [d.in_n.div_ceil(SIDE), d.out_n.div_ceil(SIDE), 1]
             },
-            loops: |d| passes(&[(DenseDims::of(d).batch as usize).div_ceil(DEPTH)]),
+            loops: |d| passes(&[(DenseDims::of(d).batch as usize).div_ceil(depth(SIDE))]),
             bound: Bound::Own(|call| dense::update_bound(call, CUT)),
             cases: dense_cases,
             ..another(
@@ -316,7 +321,7 @@ const fn on<const T: usize>(keys: [&'static str; 6]) -> [Kernel; 6] {
                 include_str!("../../shaders/coop/dense_update_weight.wgsl.jinja"),
                 Variant {
                     f16: Some(gradients),
-                    ..variant("dense.update_weight", tiles, dense_fits, |_| block(KINDS[T], INPUTS, SIDE, [true, true]))
+                    ..variant("dense.update_weight", tiles, dense_fits, |_| block(KINDS[T], SIDE, SIDE, [true, true]))
                 },
             )
         },
