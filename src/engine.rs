@@ -325,14 +325,18 @@ impl Engine {
 
     /// Plays batches of one plan as the given steps, one after the other, and returns the loss and hits of each.
     pub fn play(&mut self, batches: &[(Batch, Step)]) -> Result<Vec<BatchMetrics>> {
+        let mut metrics = Vec::new();
         let mut at = 0;
         while at < batches.len() {
             let plan = batches[at].0.plan;
             let run: Vec<Step> = batches[at..].iter().take_while(|(b, _)| b.plan == plan).map(|(_, s)| *s).collect();
-            self.player.play(plan, &run)?;
             at += run.len();
+            if at < batches.len() {
+                self.player.play(plan, &run)?;
+            } else {
+                metrics = self.player.play_and_read(plan, &run, "metrics")?;
+            }
         }
-        let metrics = self.player.read("metrics")?;
         Ok(batches
             .iter()
             .map(|(_, s)| 2 * s.slot as usize)

@@ -279,6 +279,14 @@ impl Prepared {
     }
 }
 
+/// What a submission copies at its end for the CPU to read: the steps' losses, without a submission and a wait of their own.
+#[derive(Clone)]
+struct ReadBack {
+    source: wgpu::Buffer,
+    staging: wgpu::Buffer,
+    size: u64,
+}
+
 /// Plays a program on an adapter.
 pub struct GpuPlayer {
     name: String,
@@ -291,6 +299,8 @@ pub struct GpuPlayer {
     pub(super) paces: Vec<Pace>,
     fault: Arc<Mutex<Option<String>>>,
     first_use: FirstUse,
+    /// What [`Player::play_and_read`] read last: its memory serves again.
+    read_back: Option<ReadBack>,
     /// Whether something that was timed is too long for one submission, or the timestamps were dead: from then on all is timed by the
     /// CPU's clock.
     pub(super) by_submits: bool,
@@ -374,6 +384,7 @@ impl GpuPlayer {
             paces: Vec::new(),
             program,
             fault,
+            read_back: None,
             by_submits: false,
             first_use: FirstUse { find: adapter.find, open, kernels: 0, compile: 0.0, pipeline_cache: Kept::Nothing },
         };
@@ -510,6 +521,44 @@ impl GpuPlayer {
         self.check()
     }
 
+    /// Plays a plan once per step; whether `read_back` then lies mapped in its staging memory.
+    fn play_steps(&mut self, plan: PlanId, steps: &[Step], read_back: Option<&ReadBack>) -> Result<bool> {
+        let n = self.plans[plan.0].len();
+        let (total, written) = (steps.len() * n, MAX_STEPS * n);
+        let mut mapped = false;
+        let mut next = (total > 0).then(|| self.submission(plan, 0, total, read_back));
+        while let Some((calls, commands)) = next.take() {
+            if calls.start % written == 0 {
+                if fault::due("lost") {
+                    self.device.destroy();
+                }
+                let first = calls.start / n;
+                self.write_steps(&steps[first..steps.len().min(first + MAX_STEPS)]);
+            }
+            let at = calls.start % written;
+            let start = Instant::now();
+            match commands {
+                Some(commands) => {
+                    self.queue.submit([commands]);
+                    mapped = calls.end == total && read_back.is_some();
+                    if let (true, Some(ReadBack { staging, .. })) = (mapped, read_back) {
+                        // A failure is the device's, which the wait below tells.
+                        staging.map_async(wgpu::MapMode::Read, .., |_| ());
+                    }
+                    // The next one's are written while the device plays these.
+                    next = (calls.end < total).then(|| self.submission(plan, calls.end, total, read_back));
+                    self.wait()?;
+                }
+                None => self.submit_call(plan, at)?,
+            }
+            self.paces[plan.0].took(at, at + calls.len(), start.elapsed().as_secs_f64());
+            if next.is_none() && calls.end < total {
+                next = Some(self.submission(plan, calls.end, total, read_back));
+            }
+        }
+        Ok(mapped)
+    }
+
     /// Puts at most [`MAX_STEPS`] steps where the next submission's kernels read them.
     pub(super) fn write_steps(&self, steps: &[Step]) {
         let mut words = vec![0u8; steps.len() * STEP_STRIDE as usize];
@@ -521,23 +570,30 @@ impl GpuPlayer {
 
     /// Plays these calls of a plan, its dispatches repeated for each step that was written, in one submission.
     fn submit(&self, plan: PlanId, calls: Range<usize>) -> Result<()> {
-        self.queue.submit([self.encode(plan, calls)]);
+        self.queue.submit([self.encode(plan, calls, None)]);
         self.wait()
     }
 
     /// The calls of the submission that begins with call `at` of `total`, and its commands if it is more than one call: that one may have
     /// to be played in slices.
-    fn submission(&self, plan: PlanId, at: usize, total: usize) -> (Range<usize>, Option<wgpu::CommandBuffer>) {
+    fn submission(
+        &self,
+        plan: PlanId,
+        at: usize,
+        total: usize,
+        read_back: Option<&ReadBack>,
+    ) -> (Range<usize>, Option<wgpu::CommandBuffer>) {
         // A submission's steps were written together.
         let written = MAX_STEPS * self.plans[plan.0].len();
         let first = at / written * written;
         let end = self.paces[plan.0].end(at - first, written.min(total - first));
-        let commands = (first + end > at + 1).then(|| self.encode(plan, at - first..end));
+        let read_back = read_back.filter(|_| first + end == total);
+        let commands = (first + end > at + 1).then(|| self.encode(plan, at - first..end, read_back));
         (at..first + end, commands)
     }
 
-    /// The commands of a submission.
-    fn encode(&self, plan: PlanId, calls: Range<usize>) -> wgpu::CommandBuffer {
+    /// The commands of a submission, at its end the copy of what is read back.
+    fn encode(&self, plan: PlanId, calls: Range<usize>, read_back: Option<&ReadBack>) -> wgpu::CommandBuffer {
         let dispatches = &self.plans[plan.0];
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("steps") });
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("steps"), timestamp_writes: None });
@@ -545,6 +601,9 @@ impl GpuPlayer {
             dispatches[i % dispatches.len()].encode(&mut pass, (i / dispatches.len()) as u32);
         }
         drop(pass);
+        if let Some(ReadBack { source, staging, size }) = read_back {
+            encoder.copy_buffer_to_buffer(source, 0, staging, 0, *size);
+        }
         encoder.finish()
     }
 
@@ -609,14 +668,19 @@ impl GpuPlayer {
         self.read_buffer(&self.buffers[id.0], 4 * self.program.tensors[id.0].len as u64, tensor)
     }
 
-    /// The first `size` bytes of a buffer, copied in a submission of their own; `name` is for messages.
-    pub(super) fn read_buffer(&self, buffer: &wgpu::Buffer, size: u64, name: &str) -> Result<Vec<u8>> {
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+    /// Memory that the CPU can read.
+    fn staging(&self, size: u64) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read-back"),
             size: size.max(4),
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
-        });
+        })
+    }
+
+    /// The first `size` bytes of a buffer, copied in a submission of their own; `name` is for messages.
+    pub(super) fn read_buffer(&self, buffer: &wgpu::Buffer, size: u64, name: &str) -> Result<Vec<u8>> {
+        let staging = self.staging(size);
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("read-back") });
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
         self.queue.submit([encoder.finish()]);
@@ -650,34 +714,29 @@ impl Player for GpuPlayer {
     }
 
     fn play(&mut self, plan: PlanId, steps: &[Step]) -> Result<()> {
-        let n = self.plans[plan.0].len();
-        let (total, written) = (steps.len() * n, MAX_STEPS * n);
-        let mut next = (total > 0).then(|| self.submission(plan, 0, total));
-        while let Some((calls, commands)) = next.take() {
-            if calls.start % written == 0 {
-                if fault::due("lost") {
-                    self.device.destroy();
-                }
-                let first = calls.start / n;
-                self.write_steps(&steps[first..steps.len().min(first + MAX_STEPS)]);
-            }
-            let at = calls.start % written;
-            let start = Instant::now();
-            match commands {
-                Some(commands) => {
-                    self.queue.submit([commands]);
-                    // The next one's are written while the device plays these.
-                    next = (calls.end < total).then(|| self.submission(plan, calls.end, total));
-                    self.wait()?;
-                }
-                None => self.submit_call(plan, at)?,
-            }
-            self.paces[plan.0].took(at, at + calls.len(), start.elapsed().as_secs_f64());
-            if next.is_none() && calls.end < total {
-                next = Some(self.submission(plan, calls.end, total));
-            }
+        self.play_steps(plan, steps, None).map(drop)
+    }
+
+    fn play_and_read(&mut self, plan: PlanId, steps: &[Step], tensor: &str) -> Result<Vec<f32>> {
+        let id = self.program.find(tensor).with_context(|| format!("the program has no tensor {tensor}"))?;
+        let size = 4 * self.program.tensors[id.0].len as u64;
+        if self.read_back.as_ref().is_none_or(|r| r.source != self.buffers[id.0]) {
+            self.read_back = Some(ReadBack { source: self.buffers[id.0].clone(), staging: self.staging(size), size });
         }
-        Ok(())
+        let read_back = self.read_back.clone();
+        match self.play_steps(plan, steps, read_back.as_ref())? {
+            true => {
+                let staging = &read_back.context("what is read has memory")?.staging;
+                let values = {
+                    let bytes = staging.get_mapped_range(..).map_err(|e| anyhow!("reading {tensor} back: {e:?}"))?;
+                    bytemuck::pod_collect_to_vec(&bytes)
+                };
+                staging.unmap();
+                Ok(values)
+            }
+            // It was played in slices, whose last has no copy.
+            false => self.read(tensor),
+        }
     }
 
     fn program(&self) -> &Program {

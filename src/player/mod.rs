@@ -47,6 +47,11 @@ pub trait Player {
     fn read(&mut self, tensor: &str) -> Result<Vec<f32>>;
     /// Plays a plan once per step, in order, and returns when all are done.
     fn play(&mut self, plan: PlanId, steps: &[Step]) -> Result<()>;
+    /// Plays as [`Player::play`] does and returns a float tensor as it is then; with one wait for both where the player can.
+    fn play_and_read(&mut self, plan: PlanId, steps: &[Step], tensor: &str) -> Result<Vec<f32>> {
+        self.play(plan, steps)?;
+        self.read(tensor)
+    }
     /// What it plays.
     fn program(&self) -> &Program;
     /// Plays as [`Player::play`] does, slower, and tells when each dispatch began and ended. What may be long is played up to twice
