@@ -4,7 +4,7 @@ use super::{common, say};
 use crate::cli::{ProfileArgs, ProfileMode, RowOrder};
 use crate::engine::{Engine, PassRequest, reading_step};
 use crate::files::write_whole;
-use crate::kernel::{Cost, Step};
+use crate::kernel::{self, Cost, Precision, Step};
 use crate::model::{Explain, Mode, Model, ModelSettings, Target, Technique};
 use crate::ops::adam::Adam;
 use crate::plan::Plan;
@@ -280,7 +280,11 @@ impl Profile {
             self.batch as f64 / w.median,
             digits(flops / w.median / 1e9)
         );
-        if self.rows.iter().any(|r| r.of_peak > 1.0) {
+        let of_f16 = |r: &Row| kernel::by_key(r.kernel).precision() == Precision::F16;
+        if self.rows.iter().any(of_f16) {
+            say!("The products of f16 are counted against the peak of f32, since that of the matrix units is not measured.");
+        }
+        if self.rows.iter().any(|r| r.of_peak > 1.0 && !of_f16(r)) {
             say!("Above 100 % of peak: the data stayed in cache, which the copy's did not, or the copy met a busier machine.");
         }
     }
