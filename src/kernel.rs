@@ -584,6 +584,7 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::sigmoid_bce::KERNELS,
     ops::softmax_ce::KERNELS,
     ops::batch_mean::KERNELS,
+    ops::sigmoid_bce_mean::KERNELS,
     ops::accumulate::KERNELS,
     ops::adam::KERNELS,
     ops::collect::KERNELS,

@@ -25,6 +25,7 @@ pub mod relu;
 pub mod resize;
 pub mod score;
 pub mod sigmoid_bce;
+pub mod sigmoid_bce_mean;
 mod simd;
 pub mod softmax_ce;
 mod sparse;
