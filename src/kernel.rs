@@ -573,6 +573,7 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::relu::KERNELS,
     ops::maxpool2x2::KERNELS,
     ops::dense::KERNELS,
+    ops::dense_bias_relu::KERNELS,
     ops::tile::KERNELS,
     ops::winograd_tile::KERNELS,
     ops::narrow::KERNELS,

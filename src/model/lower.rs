@@ -12,6 +12,7 @@ use crate::ops::bias_relu_dropout::BiasReluDropoutDims;
 use crate::ops::collect::CollectDims;
 use crate::ops::conv2d::Conv2dDims;
 use crate::ops::dense::DenseDims;
+use crate::ops::dense_bias_relu::MOST_OUTPUTS;
 use crate::ops::dropout::DropoutDims;
 use crate::ops::gather::GatherDims;
 use crate::ops::gradcam::GradCamDims;
@@ -313,7 +314,13 @@ impl Lowering<'_> {
             }
             LayerOp::Flatten => {}
             LayerOp::Dense { relu } => {
-                let dims = self.dense_dims(i, relu).words();
+                let d = self.dense_dims(i, relu);
+                let dims = d.words();
+                // Of few outputs a workgroup makes all at once, and with one partial sum there is nothing to add up.
+                if self.fused() && d.splits == 1 && d.out_n <= MOST_OUTPUTS && self.dropped_at_once(i).is_none() {
+                    self.program.dispatch(name, "dense_bias_relu.forward", dims, &[&x, &kernel, &bias, &y]);
+                    return;
+                }
                 let partial = format!("{name}/partial");
                 self.program.dispatch(name, "dense.forward", dims.clone(), &[&x, &kernel, &partial]);
                 if let Some(dims) = self.dropped_at_once(i) {
@@ -556,6 +563,14 @@ mod tests {
             let got = keys.map(calls);
             assert_eq!(got, counts[..5], "{mode:?}");
             assert_eq!(calls("conv2d_relu_maxpool2x2.backward_input"), counts[5], "{mode:?}");
+            // Both dense layers of every part, but not one with its dropout, nor to explain.
+            let whole = match mode {
+                Mode::Train => 1,
+                Mode::TrainInParts(_) => 6,
+                Mode::Evaluate => 2,
+                Mode::Explain(_) => 0,
+            };
+            assert_eq!(calls("dense_bias_relu.forward"), whole, "{mode:?}");
             // Every part is as large as it says.
             assert_eq!(dispatches.iter().filter(head).map(|d| d.dims[0]).sum::<u32>(), 5, "{mode:?}");
             let parts = if matches!(mode, Mode::TrainInParts(_)) { 3 } else { 1 };

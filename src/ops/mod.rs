@@ -11,6 +11,7 @@ pub mod conv2d;
 pub mod conv2d_relu_maxpool2x2;
 pub mod coop;
 pub mod dense;
+pub mod dense_bias_relu;
 mod direct;
 pub mod dropout;
 pub mod gather;

@@ -8,6 +8,7 @@
 use super::bias_relu_dropout::{self, BiasReluDropoutDims};
 use super::conv2d::{self, Conv2dDims};
 use super::dense::{self, DenseDims};
+use super::dense_bias_relu::{self, MOST_OUTPUTS};
 use super::dropout::DropoutDims;
 use crate::kernel::{Dims, Kernel, MAX_GROUPS, Needs, Variant, another, passes};
 
@@ -122,8 +123,6 @@ fn dropout_reduction_cases() -> Vec<Vec<u32>> {
     DENSE_REDUCTIONS.map(of).to_vec()
 }
 
-/// Most outputs of a dense layer, whose sums an invocation keeps in registers: 16 of each of four inputs.
-const MOST_OUTPUTS: u32 = 16;
 /// Invocations that share a picture's inputs.
 const INPUT_LANES: u32 = 32;
 /// Pictures of a workgroup.
@@ -136,6 +135,11 @@ fn forward_fits(d: &[u32]) -> bool {
     d.out_n <= MOST_OUTPUTS && d.batch.div_ceil(PICTURES) <= MAX_GROUPS && d.splits <= MAX_GROUPS
 }
 
+fn whole_fits(d: &[u32]) -> bool {
+    let d = DenseDims::of(d);
+    d.out_n <= MOST_OUTPUTS && d.batch.div_ceil(PICTURES) <= MAX_GROUPS
+}
+
 fn update_fits(d: &[u32]) -> bool {
     let d = DenseDims::of(d);
     d.out_n <= MOST_OUTPUTS && d.in_n / 4 < MAX_GROUPS
@@ -145,7 +149,7 @@ fn update_fits(d: &[u32]) -> bool {
 /// notebook's head.
 fn dense_cases() -> Vec<Vec<u32>> {
     [(1, 4, 4), (3, 20, 12), (9, 516, 8), (64, 128, 4), (129, 132, 16), (257, 12, 4), (2, 12_544, 4)]
-        .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, false).words())
+        .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, out_n == 12).words())
         .to_vec()
 }
 
@@ -198,6 +202,20 @@ pub const KERNELS: &[Kernel] = &[
             "narrow/dense_forward.wgsl.jinja",
             include_str!("../../shaders/narrow/dense_forward.wgsl.jinja"),
             dense_variant("dense.forward", forward_fits, |d| {
+                vec![("LANES", INPUT_LANES), ("PICTURES", PICTURES), ("OUT4", DenseDims::of(d).out_n / 4)]
+            }),
+        )
+    },
+    Kernel {
+        grid: |d| [DenseDims::of(d).batch.div_ceil(PICTURES), 1, 1],
+        loops: |d| passes(&[(DenseDims::of(d).in_n / 4).div_ceil(INPUT_LANES) as usize]),
+        cases: dense_cases,
+        ..another(
+            dense_bias_relu::FORWARD,
+            "dense_bias_relu.forward/narrow",
+            "narrow/dense_bias_relu.wgsl.jinja",
+            include_str!("../../shaders/narrow/dense_bias_relu.wgsl.jinja"),
+            dense_variant("dense_bias_relu.forward", whole_fits, |d| {
                 vec![("LANES", INPUT_LANES), ("PICTURES", PICTURES), ("OUT4", DenseDims::of(d).out_n / 4)]
             }),
         )
@@ -287,9 +305,10 @@ mod tests {
         let at = |splits, batch| DenseDims { splits, batch, ..d };
         let most = 4 * MAX_GROUPS;
         takes("dense.forward/narrow", &[d, dense(9, 520, 4), at(MAX_GROUPS, most)], &[at(MAX_GROUPS + 1, 1), at(1, most + 1)]);
+        takes("dense_bias_relu.forward/narrow", &[d, dense(9, 520, 4), at(1, most)], &[at(1, most + 1)]);
         let inputs = |in_n| DenseDims { in_n, ..d };
         takes("dense.update_weight/narrow", &[d, dense(9, 520, 4), inputs(most - 4)], &[inputs(most)]);
-        for key in ["dense.forward/narrow", "dense.update_weight/narrow"] {
+        for key in ["dense.forward/narrow", "dense_bias_relu.forward/narrow", "dense.update_weight/narrow"] {
             takes(key, &[], &[dense(1, 4, 20)]);
         }
     }
