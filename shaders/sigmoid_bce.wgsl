@@ -22,20 +22,13 @@ struct Dims {
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let id = linear_id(gid);
     if (id < dims.batch) {
-        let z = logits[id * dims.stride];
-        let picture = order[min(step.first + dims.offset + id, dims.pictures - 1u)];
-        let one = labels[min(picture, dims.images - 1u)] == 1u;
-        let t = select(0.0, 1.0, one);
-        let e = exp(-abs(z));
-        let p = select(e, 1.0, z >= 0.0) / (1.0 + e);
-        // max(z,0) - z t without the cancellation: the part of |z| on the wrong side of the label.
-        let wrong = select(max(z, 0.0), max(-z, 0.0), one);
-        loss[dims.offset + id] = wrong + log1p_unit(e);
-        correct[dims.offset + id] = select(0.0, 1.0, (p > 0.5) == one);
+        let picture = head(id, dims.offset + id, dims.whole);
+        loss[dims.offset + id] = picture.loss;
+        correct[dims.offset + id] = picture.correct;
         let at = id * dims.stride;
         for (var j = 0u; j < dims.stride; j++) {
-            probs[at + j] = select(0.0, p, j == 0u);
-            dlogits[at + j] = select(0.0, (p - t) / f32(dims.whole), j == 0u);
+            probs[at + j] = select(0.0, picture.p, j == 0u);
+            dlogits[at + j] = select(0.0, picture.dlogit, j == 0u);
         }
     }
 }

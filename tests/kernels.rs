@@ -3,9 +3,13 @@
 
 mod common;
 
-use wgradcam::kernel::{self, Access, Dims, Values};
+use wgradcam::kernel::{self, Access, Dims, Step, Values};
+use wgradcam::ops::batch_mean::BatchMeanDims;
 use wgradcam::ops::conv2d::Conv2dDims;
+use wgradcam::ops::dense::DenseDims;
 use wgradcam::ops::relu::FlatDims;
+use wgradcam::ops::sigmoid_bce::SigmoidDims;
+use wgradcam::ops::sigmoid_bce_mean::SigmoidMeanDims;
 use wgradcam::plan::Program;
 use wgradcam::player::{CpuPlayer, GpuPlayer, Player};
 use wgradcam::verify;
@@ -136,6 +140,67 @@ fn a_convolutions_update_in_one_dispatch_comes_to_the_bytes_of_three() {
                 let same = one.iter().zip(&three).all(|(a, b)| a.to_bits() == b.to_bits());
                 assert!(same && !one.is_empty(), "{} of {dims:?} on {}", binding.name, player.device());
             }
+        }
+    }
+}
+
+/// What two dispatches make of what they share, and one of the same: kernels, dims and tensors, then what must be equal.
+type Pair = ([(&'static str, Vec<u32>, Vec<&'static str>); 3], Vec<[&'static str; 2]>);
+
+/// A batch that is played in parts, or is too large for one workgroup, takes two dispatches where others take one: the same sums in the
+/// same order.
+#[test]
+fn one_dispatch_comes_to_the_bytes_of_two() {
+    let Some(adapter) = common::adapter() else { return };
+    let mut pairs: Vec<Pair> = Vec::new();
+    for dims in (kernel::by_key("sigmoid_bce_mean.forward").cases)() {
+        let d = *SigmoidMeanDims::of(&dims);
+        let SigmoidMeanDims { batch, stride, pictures, images, slots } = d;
+        let head = SigmoidDims { batch, stride, pictures, images, offset: 0, whole: batch }.words();
+        pairs.push((
+            [
+                ("sigmoid_bce_mean.forward", dims, vec!["logits", "order", "labels", "1/probs", "1/dlogits", "1/metrics"]),
+                ("sigmoid_bce.forward", head, vec!["logits", "order", "labels", "probs", "loss", "correct", "dlogits"]),
+                ("batch_mean.forward", BatchMeanDims { batch, slots }.words(), vec!["loss", "correct", "metrics"]),
+            ],
+            vec![["1/probs", "probs"], ["1/dlogits", "dlogits"], ["1/metrics", "metrics"]],
+        ));
+    }
+    for [whole, split] in
+        [["dense_bias_relu.forward", "dense.forward"], ["dense_bias_relu.forward/narrow", "dense.forward/narrow"]]
+    {
+        for dims in (kernel::by_key(whole).cases)().into_iter().filter(|d| DenseDims::of(d).splits == 1) {
+            pairs.push((
+                [
+                    (whole, dims.clone(), vec!["x", "weight", "bias", "1/y"]),
+                    (split, dims.clone(), vec!["x", "weight", "partial"]),
+                    ("dense.reduce", dims, vec!["partial", "bias", "y"]),
+                ],
+                vec![["1/y", "y"]],
+            ));
+        }
+    }
+    for (dispatches, equal) in pairs {
+        let mut program = Program::new();
+        let plan = program.begin("one and two", 1);
+        for (key, dims, tensors) in &dispatches {
+            program.dispatch("layer", key, dims.clone(), tensors);
+        }
+        let mut player = GpuPlayer::new(&adapter, program).expect("a player");
+        let (key, dims, tensors) = &dispatches[0];
+        for (values, name) in verify::inputs(kernel::by_key(key), dims).into_iter().zip(tensors) {
+            match values {
+                Some(Values::F(values)) if !name.starts_with("1/") => player.write(name, &values).expect("written"),
+                Some(Values::U(words)) => player.write_words(name, &words).expect("written"),
+                _ => {}
+            }
+        }
+        player.play(plan, &[Step { slot: 1, ..verify::step() }]).expect("played");
+        for names in equal {
+            let [one, two] = names.map(|name| player.read(name).expect("read"));
+            assert!(one.iter().any(|v| *v != 0.0), "{key} of {dims:?} gives nothing");
+            let same = one.iter().zip(&two).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same && one.len() == two.len(), "{} of {key} of {dims:?}", names[1]);
         }
     }
 }

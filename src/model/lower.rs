@@ -12,6 +12,7 @@ use crate::ops::bias_relu_dropout::BiasReluDropoutDims;
 use crate::ops::collect::CollectDims;
 use crate::ops::conv2d::Conv2dDims;
 use crate::ops::dense::DenseDims;
+use crate::ops::dense_bias_relu::MOST_OUTPUTS;
 use crate::ops::dropout::DropoutDims;
 use crate::ops::gather::GatherDims;
 use crate::ops::gradcam::GradCamDims;
@@ -21,6 +22,7 @@ use crate::ops::relu::FlatDims;
 use crate::ops::resize::ResizeDims;
 use crate::ops::score::ScoreDims;
 use crate::ops::sigmoid_bce::SigmoidDims;
+use crate::ops::sigmoid_bce_mean::{self, SigmoidMeanDims};
 use crate::ops::softmax_ce::SoftmaxDims;
 use crate::plan::{PlanId, Program};
 
@@ -312,7 +314,13 @@ impl Lowering<'_> {
             }
             LayerOp::Flatten => {}
             LayerOp::Dense { relu } => {
-                let dims = self.dense_dims(i, relu).words();
+                let d = self.dense_dims(i, relu);
+                let dims = d.words();
+                // Of few outputs a workgroup makes all at once, and with one partial sum there is nothing to add up.
+                if self.fused() && d.splits == 1 && d.out_n <= MOST_OUTPUTS && self.dropped_at_once(i).is_none() {
+                    self.program.dispatch(name, "dense_bias_relu.forward", dims, &[&x, &kernel, &bias, &y]);
+                    return;
+                }
                 let partial = format!("{name}/partial");
                 self.program.dispatch(name, "dense.forward", dims.clone(), &[&x, &kernel, &partial]);
                 if let Some(dims) = self.dropped_at_once(i) {
@@ -332,6 +340,12 @@ impl Lowering<'_> {
         }
     }
 
+    /// Whether the head makes the batch's mean loss and hits as well, and stores none of a picture.
+    fn mean_at_once(&self) -> bool {
+        let whole = matches!(self.mode, Mode::Train | Mode::Evaluate);
+        whole && self.model.outputs == 1 && self.batch <= sigmoid_bce_mean::MOST_PICTURES
+    }
+
     /// Loss, probabilities, hits and the loss's gradient at the logits.
     fn head(&mut self) {
         let (batch, pictures) = (self.batch as u32, self.set.pictures as u32);
@@ -339,7 +353,11 @@ impl Lowering<'_> {
         let stride = padded(self.model.outputs) as u32;
         let (order, labels) = (self.set_tensor("order"), self.set_tensor("labels"));
         let tensors = ["output/y", &order, &labels, "probs", "loss", "correct", "output/dy"];
-        if self.model.outputs == 1 {
+        if self.mean_at_once() {
+            let dims = SigmoidMeanDims { batch, stride, pictures, images: pictures, slots: METRIC_SLOTS as u32 };
+            let tensors = ["output/y", &order, &labels, "probs", "output/dy", "metrics"];
+            self.program.dispatch("loss", "sigmoid_bce_mean.forward", dims.words(), &tensors);
+        } else if self.model.outputs == 1 {
             let dims = SigmoidDims { batch, stride, pictures, images: pictures, offset, whole };
             self.program.dispatch("loss", "sigmoid_bce.forward", dims.words(), &tensors);
         } else {
@@ -351,6 +369,9 @@ impl Lowering<'_> {
 
     /// The batch's mean loss and hits, from its pictures'.
     fn metrics(&mut self) {
+        if self.mean_at_once() {
+            return;
+        }
         let dims = BatchMeanDims { batch: self.whole as u32, slots: METRIC_SLOTS as u32 };
         self.program.dispatch("metrics", "batch_mean.forward", dims.words(), &["loss", "correct", "metrics"]);
     }
@@ -524,25 +545,51 @@ mod tests {
         let model = Model::new(&settings, 2).unwrap();
         let set = PictureSet { name: "some", pictures: 9, chunk: 9, table: 5 };
         let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
-        // Forward passes of the head, of dropout by itself and with what is before it, tables filled, gradients of a layer's input by a
+        // Means apart from the head, forward passes of dropout by itself and with what is before it, tables filled, gradients of a layer's input by a
         // pool and by a convolution.
         for (mode, counts) in [
-            (Mode::Train, [1, 0, 1, 0, 0, 1]),
-            (Mode::TrainInParts(2), [3, 3, 0, 0, 0, 3]),
-            (Mode::Evaluate, [1, 0, 0, 2, 0, 0]),
+            (Mode::Train, [0, 0, 1, 0, 0, 1]),
+            (Mode::TrainInParts(2), [1, 3, 0, 0, 0, 3]),
+            (Mode::Evaluate, [0, 0, 0, 2, 0, 0]),
             (Mode::Explain(explain), [1, 0, 0, 2, 0, 1]),
         ] {
             let mut program = Program::new();
             let plan = lower(&mut program, &model, &set, 5, mode);
-            let calls = |key: &str| program.plans[plan.0].dispatches.iter().filter(|d| d.kernel.key == key).count();
+            let dispatches = &program.plans[plan.0].dispatches;
+            let calls = |key: &str| dispatches.iter().filter(|d| d.kernel.key == key).count();
+            let head = |d: &&crate::plan::Dispatch| d.kernel.key.starts_with("sigmoid_bce");
             let keys =
-                ["sigmoid_bce.forward", "dropout.forward", "bias_relu_dropout.forward", "collect.forward", "maxpool2x2.backward"];
+                ["batch_mean.forward", "dropout.forward", "bias_relu_dropout.forward", "collect.forward", "maxpool2x2.backward"];
             let got = keys.map(calls);
             assert_eq!(got, counts[..5], "{mode:?}");
             assert_eq!(calls("conv2d_relu_maxpool2x2.backward_input"), counts[5], "{mode:?}");
+            // Both dense layers of every part, but not one with its dropout, nor to explain.
+            let whole = match mode {
+                Mode::Train => 1,
+                Mode::TrainInParts(_) => 6,
+                Mode::Evaluate => 2,
+                Mode::Explain(_) => 0,
+            };
+            assert_eq!(calls("dense_bias_relu.forward"), whole, "{mode:?}");
             // Every part is as large as it says.
-            let batches = program.plans[plan.0].dispatches.iter().filter(|d| d.kernel.key == "sigmoid_bce.forward");
-            assert_eq!(batches.map(|d| d.dims[0]).sum::<u32>(), 5, "{mode:?}");
+            assert_eq!(dispatches.iter().filter(head).map(|d| d.dims[0]).sum::<u32>(), 5, "{mode:?}");
+            let parts = if matches!(mode, Mode::TrainInParts(_)) { 3 } else { 1 };
+            assert_eq!(dispatches.iter().filter(head).count(), parts, "{mode:?}");
+        }
+    }
+    #[test]
+    fn the_mean_is_the_heads_where_a_workgroup_takes_the_batch() {
+        let settings = ModelSettings { size: [8, 8], filters: vec![1], dense: vec![], ..Default::default() };
+        let most = sigmoid_bce_mean::MOST_PICTURES;
+        for (classes, batch, means) in [(2, 1, 0), (2, most, 0), (2, most + 1, 1), (3, 4, 1)] {
+            let model = Model::new(&settings, classes).unwrap();
+            let set = PictureSet { name: "some", pictures: batch, chunk: batch, table: batch };
+            let mut program = Program::new();
+            let plan = lower(&mut program, &model, &set, batch, Mode::Train);
+            let dispatches = &program.plans[plan.0].dispatches;
+            let got = dispatches.iter().filter(|d| d.kernel.key == "batch_mean.forward").count();
+            assert_eq!(got, means, "{classes} classes, {batch} pictures");
+            assert_eq!(program.find("loss").is_some(), means == 1);
         }
     }
 }

@@ -49,7 +49,8 @@ impl BiasReluDropoutDims {
 }
 
 const SOURCE: &str = include_str!("../../shaders/bias_relu_dropout.wgsl");
-const SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, RNG_WGSL];
+/// What the file refers to.
+pub(super) const SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, RNG_WGSL];
 
 fn y_len(d: &[u32]) -> usize {
     let d = BiasReluDropoutDims::of(d);
@@ -71,6 +72,9 @@ fn cases() -> Vec<Vec<u32>> {
         })
         .to_vec()
 }
+
+/// The kernel of the forward pass.
+pub(super) const FORWARD: &Kernel = &KERNELS[0];
 
 /// The op's kernels.
 pub const KERNELS: &[Kernel] = &[

@@ -55,10 +55,10 @@ impl DenseDims {
             per_split: per_split as u32,
         }
     }
-    fn sizes(&self) -> [usize; 3] {
+    pub(super) fn sizes(&self) -> [usize; 3] {
         [self.batch as usize, self.in_n as usize, self.out_n as usize]
     }
-    fn cost(&self) -> Cost {
+    pub(super) fn cost(&self) -> Cost {
         let [b, i, o] = self.sizes();
         Cost { flops: 2.0 * (b * i * o) as f64, bytes: 4.0 * (b * i + i * o + b * o) as f64 }
     }
@@ -68,19 +68,19 @@ const SOURCE: &str = include_str!("../../shaders/dense.wgsl");
 /// What the file refers to.
 pub(super) const SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL];
 
-fn x_len(d: &[u32]) -> usize {
+pub(super) fn x_len(d: &[u32]) -> usize {
     let [b, i, _] = DenseDims::of(d).sizes();
     b * i
 }
-fn y_len(d: &[u32]) -> usize {
+pub(super) fn y_len(d: &[u32]) -> usize {
     let [b, _, o] = DenseDims::of(d).sizes();
     b * o
 }
-fn weight_len(d: &[u32]) -> usize {
+pub(super) fn weight_len(d: &[u32]) -> usize {
     let [_, i, o] = DenseDims::of(d).sizes();
     i * o
 }
-fn bias_len(d: &[u32]) -> usize {
+pub(super) fn bias_len(d: &[u32]) -> usize {
     DenseDims::of(d).out_n as usize
 }
 fn partial_len(d: &[u32]) -> usize {

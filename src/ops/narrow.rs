@@ -5,8 +5,11 @@
 //! a sum: each adds up its own in order, and their sums are added up through workgroup memory as a tree whose shape follows from the dims
 //! alone, so that the bytes repeat. The order is another than the base kernel's. All stay inside WebGPU's default limits.
 
+use super::bias_relu_dropout::{self, BiasReluDropoutDims};
 use super::conv2d::{self, Conv2dDims};
 use super::dense::{self, DenseDims};
+use super::dense_bias_relu::{self, MOST_OUTPUTS};
+use super::dropout::DropoutDims;
 use crate::kernel::{Dims, Kernel, MAX_GROUPS, Needs, Variant, another, passes};
 
 /// Partial sums that an invocation loads at a time.
@@ -58,7 +61,7 @@ fn reduction_cases() -> Vec<Vec<u32>> {
     .collect()
 }
 
-/// How `dense.reduce` is cut: invocations that share an output, and outputs of a workgroup in fours. At most 16 lanes, each with a few
+/// How `dense.reduce` and `bias_relu_dropout.forward` are cut: invocations that share an output, and outputs of a workgroup in fours. At most 16 lanes, each with a few
 /// rounds of loads in a row: more would make more workgroups than run at a time.
 struct DenseReduction {
     lanes: u32,
@@ -66,33 +69,60 @@ struct DenseReduction {
 }
 
 impl DenseReduction {
-    fn new(d: &DenseDims) -> Self {
-        let lanes = d.splits.div_ceil(LOADS).next_power_of_two().min(16);
+    fn new(splits: u32) -> Self {
+        let lanes = splits.div_ceil(LOADS).next_power_of_two().min(16);
         Self { lanes, columns: 128 / lanes }
     }
 
-    fn groups(&self, d: &DenseDims) -> u32 {
-        (d.batch * (d.out_n / 4)).div_ceil(self.columns)
+    fn groups(&self, batch: u32, out_n: u32) -> u32 {
+        (batch * (out_n / 4)).div_ceil(self.columns)
+    }
+
+    fn fits(splits: u32, batch: u32, out_n: u32) -> bool {
+        splits >= 2 * LOADS && Self::new(splits).groups(batch, out_n) <= MAX_GROUPS
+    }
+
+    fn passes(splits: u32) -> usize {
+        passes(&[splits.div_ceil(LOADS * Self::new(splits).lanes) as usize])
+    }
+
+    fn constants(splits: u32) -> Vec<(&'static str, u32)> {
+        let t = Self::new(splits);
+        vec![("LANES", t.lanes), ("COLUMNS", t.columns)]
     }
 }
 
 fn dense_reduction_fits(d: &[u32]) -> bool {
     let d = DenseDims::of(d);
-    d.splits >= 2 * LOADS && DenseReduction::new(d).groups(d) <= MAX_GROUPS
+    DenseReduction::fits(d.splits, d.batch, d.out_n)
+}
+
+fn dropout_reduction_fits(d: &[u32]) -> bool {
+    let d = BiasReluDropoutDims::of(d);
+    DenseReduction::fits(d.splits, d.batch, d.out_n)
 }
 
 /// As many partial sums as the lanes' loads, one more, as many as two rounds take and one more; whole workgroups and not; the notebook's.
-fn dense_reduction_cases() -> Vec<Vec<u32>> {
-    [(3, 12, 8), (64, 16, 9), (1, 4, 31), (5, 20, 64), (7, 36, 65), (16, 128, 98), (2, 8, 129)]
-        .map(|(batch, out_n, splits)| {
-            let d = DenseDims::new(batch, 4 * splits, out_n, true);
-            DenseDims { splits: splits as u32, per_split: 4, ..d }.words()
-        })
-        .to_vec()
+const DENSE_REDUCTIONS: [(usize, usize, usize); 7] =
+    [(3, 12, 8), (64, 16, 9), (1, 4, 31), (5, 20, 64), (7, 36, 65), (16, 128, 98), (2, 8, 129)];
+
+fn dense_reduction(batch: usize, out_n: usize, splits: usize) -> DenseDims {
+    let d = DenseDims::new(batch, 4 * splits, out_n, true);
+    DenseDims { splits: splits as u32, per_split: 4, ..d }
 }
 
-/// Most outputs of a dense layer, whose sums an invocation keeps in registers: 16 of each of four inputs.
-const MOST_OUTPUTS: u32 = 16;
+fn dense_reduction_cases() -> Vec<Vec<u32>> {
+    DENSE_REDUCTIONS.map(|(batch, out_n, splits)| dense_reduction(batch, out_n, splits).words()).to_vec()
+}
+
+fn dropout_reduction_cases() -> Vec<Vec<u32>> {
+    let of = |(batch, out_n, splits)| {
+        let dropout = DropoutDims::new(batch * out_n, (splits % 3) as u32, 0.25, 0);
+        BiasReluDropoutDims::new(&dense_reduction(batch, out_n, splits), &dropout).words()
+    };
+    DENSE_REDUCTIONS.map(of).to_vec()
+}
+
 /// Invocations that share a picture's inputs.
 const INPUT_LANES: u32 = 32;
 /// Pictures of a workgroup.
@@ -105,6 +135,11 @@ fn forward_fits(d: &[u32]) -> bool {
     d.out_n <= MOST_OUTPUTS && d.batch.div_ceil(PICTURES) <= MAX_GROUPS && d.splits <= MAX_GROUPS
 }
 
+fn whole_fits(d: &[u32]) -> bool {
+    let d = DenseDims::of(d);
+    d.out_n <= MOST_OUTPUTS && d.batch.div_ceil(PICTURES) <= MAX_GROUPS
+}
+
 fn update_fits(d: &[u32]) -> bool {
     let d = DenseDims::of(d);
     d.out_n <= MOST_OUTPUTS && d.in_n / 4 < MAX_GROUPS
@@ -114,7 +149,7 @@ fn update_fits(d: &[u32]) -> bool {
 /// notebook's head.
 fn dense_cases() -> Vec<Vec<u32>> {
     [(1, 4, 4), (3, 20, 12), (9, 516, 8), (64, 128, 4), (129, 132, 16), (257, 12, 4), (2, 12_544, 4)]
-        .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, false).words())
+        .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, out_n == 12).words())
         .to_vec()
 }
 
@@ -172,23 +207,49 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
+        grid: |d| [DenseDims::of(d).batch.div_ceil(PICTURES), 1, 1],
+        loops: |d| passes(&[(DenseDims::of(d).in_n / 4).div_ceil(INPUT_LANES) as usize]),
+        cases: dense_cases,
+        ..another(
+            dense_bias_relu::FORWARD,
+            "dense_bias_relu.forward/narrow",
+            "narrow/dense_bias_relu.wgsl.jinja",
+            include_str!("../../shaders/narrow/dense_bias_relu.wgsl.jinja"),
+            dense_variant("dense_bias_relu.forward", whole_fits, |d| {
+                vec![("LANES", INPUT_LANES), ("PICTURES", PICTURES), ("OUT4", DenseDims::of(d).out_n / 4)]
+            }),
+        )
+    },
+    Kernel {
         grid: |d| {
             let d = DenseDims::of(d);
-            [DenseReduction::new(d).groups(d), 1, 1]
+            [DenseReduction::new(d.splits).groups(d.batch, d.out_n), 1, 1]
         },
-        loops: |d| {
-            let d = DenseDims::of(d);
-            passes(&[d.splits.div_ceil(LOADS * DenseReduction::new(d).lanes) as usize])
-        },
+        loops: |d| DenseReduction::passes(DenseDims::of(d).splits),
         cases: dense_reduction_cases,
         ..another(
             dense::REDUCE,
             "dense.reduce/narrow",
             "narrow/dense_reduce.wgsl.jinja",
             include_str!("../../shaders/narrow/dense_reduce.wgsl.jinja"),
-            dense_variant("dense.reduce", dense_reduction_fits, |d| {
-                let t = DenseReduction::new(DenseDims::of(d));
-                vec![("LANES", t.lanes), ("COLUMNS", t.columns)]
+            dense_variant("dense.reduce", dense_reduction_fits, |d| DenseReduction::constants(DenseDims::of(d).splits)),
+        )
+    },
+    Kernel {
+        shared: bias_relu_dropout::SHARED,
+        grid: |d| {
+            let d = BiasReluDropoutDims::of(d);
+            [DenseReduction::new(d.splits).groups(d.batch, d.out_n), 1, 1]
+        },
+        loops: |d| DenseReduction::passes(BiasReluDropoutDims::of(d).splits),
+        cases: dropout_reduction_cases,
+        ..another(
+            bias_relu_dropout::FORWARD,
+            "bias_relu_dropout.forward/narrow",
+            "narrow/bias_relu_dropout.wgsl.jinja",
+            include_str!("../../shaders/narrow/bias_relu_dropout.wgsl.jinja"),
+            dense_variant("bias_relu_dropout.forward", dropout_reduction_fits, |d| {
+                DenseReduction::constants(BiasReluDropoutDims::of(d).splits)
             }),
         )
     },
@@ -230,7 +291,11 @@ mod tests {
         let of = |splits, batch| DenseDims { splits, batch, ..d };
         // Two lanes leave 64 fours of outputs to a workgroup, 16 leave 8.
         let most = [64 * MAX_GROUPS, 8 * MAX_GROUPS];
-        takes("dense.reduce/narrow", &[d, of(8, most[0]), of(98, most[1])], &[of(7, 1), of(8, most[0] + 1), of(98, most[1] + 1)]);
+        let taken = [d, of(8, most[0]), of(98, most[1])];
+        let left = [of(7, 1), of(8, most[0] + 1), of(98, most[1] + 1)];
+        takes("dense.reduce/narrow", &taken, &left);
+        let dropped = |d: DenseDims| BiasReluDropoutDims::new(&d, &DropoutDims::new(4, 0, 0.5, 0));
+        takes("bias_relu_dropout.forward/narrow", &taken.map(dropped), &left.map(dropped));
     }
 
     #[test]
@@ -240,9 +305,10 @@ mod tests {
         let at = |splits, batch| DenseDims { splits, batch, ..d };
         let most = 4 * MAX_GROUPS;
         takes("dense.forward/narrow", &[d, dense(9, 520, 4), at(MAX_GROUPS, most)], &[at(MAX_GROUPS + 1, 1), at(1, most + 1)]);
+        takes("dense_bias_relu.forward/narrow", &[d, dense(9, 520, 4), at(1, most)], &[at(1, most + 1)]);
         let inputs = |in_n| DenseDims { in_n, ..d };
         takes("dense.update_weight/narrow", &[d, dense(9, 520, 4), inputs(most - 4)], &[inputs(most)]);
-        for key in ["dense.forward/narrow", "dense.update_weight/narrow"] {
+        for key in ["dense.forward/narrow", "dense_bias_relu.forward/narrow", "dense.update_weight/narrow"] {
             takes(key, &[], &[dense(1, 4, 20)]);
         }
     }

@@ -27,6 +27,8 @@ crate::dims! {
 
 /// `shaders/shared/log1p.wgsl`.
 pub(super) const LOG1P_WGSL: &str = include_str!("../../shaders/shared/log1p.wgsl");
+/// `shaders/shared/sigmoid_bce.wgsl`; it reads the step and `log1p`.
+pub(super) const SIGMOID_BCE_WGSL: &str = include_str!("../../shaders/shared/sigmoid_bce.wgsl");
 
 fn rows(d: &[u32]) -> usize {
     let d = SigmoidDims::of(d);
@@ -53,7 +55,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "loss = max(z,0) - z t + log1p(exp(-|z|)); p = sigmoid(z); dlogits = (p - t) / whole; correct = ((p > 0.5) == t)",
     file: "sigmoid_bce.wgsl",
     source: include_str!("../../shaders/sigmoid_bce.wgsl"),
-    shared: &[SLICE_WGSL, STEP_WGSL, LOG1P_WGSL],
+    shared: &[SLICE_WGSL, STEP_WGSL, LOG1P_WGSL, SIGMOID_BCE_WGSL],
     entry: "forward",
     dims: SigmoidDims::FIELDS,
     step: true,
@@ -79,15 +81,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
             .to_vec()
     },
     input: |d, name, seed| match name {
-        // Logits from certainly wrong to certainly right, exact zeros among them.
-        "logits" => Some(Values::F(
-            (0..rows(d) as u32)
-                .map(|i| {
-                    let u = rng::unit(rng::hash3(seed, 5, i)) * 2.0 - 1.0;
-                    if i % 29 == 8 { 0.0 } else { u * 40f32.powf(rng::unit(rng::hash3(seed, 6, i))) }
-                })
-                .collect(),
-        )),
+        "logits" => Some(drawn_logits(rows(d), seed)),
         "order" => Some(Values::U(
             (0..SigmoidDims::of(d).pictures).map(|i| rng::hash3(seed, 1, i) % SigmoidDims::of(d).images).collect(),
         )),
@@ -96,6 +90,51 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     },
 }];
 
+/// Logits from certainly wrong to certainly right, exact zeros among them.
+pub(super) fn drawn_logits(len: usize, seed: u32) -> Values {
+    let logit = |i| {
+        let u = rng::unit(rng::hash3(seed, 5, i)) * 2.0 - 1.0;
+        if i % 29 == 8 { 0.0 } else { u * 40f32.powf(rng::unit(rng::hash3(seed, 6, i))) }
+    };
+    Values::F((0..len as u32).map(logit).collect())
+}
+
+/// What the head says of one picture.
+pub(super) struct Head<T> {
+    pub p: T,
+    pub t: T,
+    pub loss: T,
+    pub correct: T,
+}
+
+/// Of a picture with this logit and of the second class or not.
+pub(super) fn head<T: Real>(z: T, one: bool) -> Head<T> {
+    let (p, t) = (sigmoid(z), if one { T::one() } else { T::zero() });
+    let loss = if z.is_nan() { z } else { z.max(T::zero()) - z * t + (-z.abs()).exp().ln_1p() };
+    Head { p, t, loss, correct: if (p > T::of(0.5)) == one { T::one() } else { T::zero() } }
+}
+
+/// How far a picture's numbers may stray.
+pub(super) struct HeadBound {
+    pub p: f64,
+    pub loss: f64,
+    pub correct: f64,
+    pub dlogit: f64,
+}
+
+/// WGSL allows exp 3 + 2|x| ulp and a quotient 2.5; everything else here is correctly rounded.
+pub(super) fn head_bound(z: f64, one: bool, whole: f64) -> HeadBound {
+    let ulp = 2f64.powi(-23);
+    let of: Head<f64> = head(z, one);
+    let (e, exp_ulps) = ((-z.abs()).exp(), 3.0 + 2.0 * z.abs());
+    HeadBound {
+        p: ulp * (exp_ulps + 4.0) * of.p,
+        loss: ulp * (exp_ulps * e + 4.0 * of.loss),
+        correct: f64::from((of.p - 0.5).abs() < ulp * (exp_ulps + 4.0)),
+        dlogit: ulp * ((exp_ulps + 4.0) * of.p + 4.0 * of.t) / whole,
+    }
+}
+
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: SigmoidDims = call.dims();
     let (logits, order, labels) = (call.read(0), call.reads[1].u(), call.reads[2].u());
@@ -103,41 +142,31 @@ fn forward<T: Real>(call: &mut Call<T>) {
     let stride = d.stride as usize;
     let [probs, loss, correct, dlogits] = call.writes else { panic!("sigmoid_bce.forward writes four buffers") };
     for b in 0..d.batch as usize {
-        let z = logits[b * stride];
         let one = labels[order[(first + b).min(d.pictures as usize - 1)] as usize] == 1;
-        let t = if one { T::one() } else { T::zero() };
-        let p = sigmoid(z);
-        loss.f_mut()[offset + b] = z.max(T::zero()) - z * t + (-z.abs()).exp().ln_1p();
-        if z.is_nan() {
-            loss.f_mut()[offset + b] = z;
-        }
-        correct.f_mut()[offset + b] = if (p > T::of(0.5)) == one { T::one() } else { T::zero() };
+        let head = head(logits[b * stride], one);
+        loss.f_mut()[offset + b] = head.loss;
+        correct.f_mut()[offset + b] = head.correct;
         probs.f_mut()[b * stride..][..stride].fill(T::zero());
         dlogits.f_mut()[b * stride..][..stride].fill(T::zero());
-        probs.f_mut()[b * stride] = p;
-        dlogits.f_mut()[b * stride] = (p - t) / T::of(f64::from(d.whole));
+        probs.f_mut()[b * stride] = head.p;
+        dlogits.f_mut()[b * stride] = (head.p - head.t) / T::of(f64::from(d.whole));
     }
 }
 
-/// WGSL allows exp 3 + 2|x| ulp and a quotient 2.5; everything else here is correctly rounded.
 fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
     let d: SigmoidDims = call.dims();
     let (logits, order, labels) = (call.read(0), call.reads[1].u(), call.reads[2].u());
     let stride = d.stride as usize;
-    let ulp = 2f64.powi(-23);
     // What stands before the offset is left as it is.
     let before = vec![0.0; d.offset as usize];
     let mut bounds = vec![vec![0.0; rows(call.dims)], before.clone(), before, vec![0.0; rows(call.dims)]];
     for b in 0..d.batch as usize {
-        let z = logits[b * stride];
-        let t = f64::from(labels[order[((call.step.first + d.offset) as usize + b).min(d.pictures as usize - 1)] as usize]);
-        let (e, p) = ((-z.abs()).exp(), sigmoid(z));
-        let exp_ulps = 3.0 + 2.0 * z.abs();
-        let loss = z.max(0.0) - z * t + e.ln_1p();
-        bounds[0][b * stride] = ulp * (exp_ulps + 4.0) * p;
-        bounds[1].push(ulp * (exp_ulps * e + 4.0 * loss));
-        bounds[2].push(f64::from((p - 0.5).abs() < ulp * (exp_ulps + 4.0)));
-        bounds[3][b * stride] = ulp * ((exp_ulps + 4.0) * p + 4.0 * t) / f64::from(d.whole);
+        let one = labels[order[((call.step.first + d.offset) as usize + b).min(d.pictures as usize - 1)] as usize] == 1;
+        let of = head_bound(logits[b * stride], one, f64::from(d.whole));
+        bounds[0][b * stride] = of.p;
+        bounds[1].push(of.loss);
+        bounds[2].push(of.correct);
+        bounds[3][b * stride] = of.dlogit;
     }
     bounds
 }
