@@ -166,6 +166,7 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
         Conv2dDims::new(2, [9, 37, 16], 24, [3, 3], false, true),
         Conv2dDims::new(2, [7, 9, 32], 128, [3, 3], true, true),
         Conv2dDims::new(1, [4, 10, 16], 32, [3, 3], false, true),
+        Conv2dDims::new(1, [5, 9, 16], 32, [3, 3], true, true),
         Conv2dDims::new(1, [6, 13, 48], 32, [3, 3], false, true),
         Conv2dDims::new(46, [8, 10, 16], 32, [3, 3], false, true),
         Conv2dDims::new(2, [5, 71, 8], 64, [3, 3], false, true),
