@@ -72,7 +72,7 @@ pub fn reading_step(first: usize, slot: usize) -> Step {
     Step { first: first as u32, step: 0, seed: 0, slot: slot as u32, adam: NO_UPDATE }
 }
 
-/// How many batches are played with one wait at their end: as many as take [`Group::TIME`], long enough to hide what a wait costs, short
+/// How many batches are played with one wait at their end: as many as take 150 ms, long enough to hide what a wait costs, short
 /// enough for a live bar and Ctrl-C.
 #[derive(Clone, Copy, Debug)]
 pub struct Group(usize);
