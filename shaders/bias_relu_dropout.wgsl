@@ -14,10 +14,6 @@ struct Dims {
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>; // (out_n)
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>; // (batch, out_n)
 
-fn kept(index: u32) -> bool {
-    return (hash3(step.seed + dims.layer * 0x9E3779B9u, step.step, index) >> 8u) >= dims.threshold;
-}
-
 // y[b,j] = relu(bias[j] + sum_s partial[s,b,j]) / (1 - rate) where u(seed, step, layer, b out_n + j) >= rate, else 0
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {

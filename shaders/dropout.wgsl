@@ -12,8 +12,7 @@ struct Dims {
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // (len)
 
 fn masked(value: f32, index: u32) -> f32 {
-    let keep = (hash3(step.seed + dims.layer * 0x9E3779B9u, step.step, dims.offset + index) >> 8u) >= dims.threshold;
-    return select(0.0, value * bitcast<f32>(dims.scale_bits), keep);
+    return select(0.0, value * bitcast<f32>(dims.scale_bits), kept(dims.offset + index));
 }
 
 // y[i] = x[i] / (1 - rate) where u(seed, step, layer, offset + i) >= rate, else 0

@@ -92,9 +92,10 @@ impl Group {
         self.0
     }
 
-    /// Takes the time of so many batches.
-    pub fn took(&mut self, batches: usize, time: Duration) {
-        let per_batch = time.as_secs_f64() / batches as f64;
+    /// Takes the time of these batches of a pass whose whole batches are of `full` pictures; a last one may be smaller.
+    pub fn took(&mut self, batches: &[Batch], full: usize, time: Duration) {
+        let pictures: usize = batches.iter().map(|b| b.len).sum();
+        let per_batch = time.as_secs_f64() * full as f64 / pictures as f64;
         self.0 = ((Self::TIME.as_secs_f64() / per_batch) as usize).clamp(1, 64);
     }
 }
@@ -323,7 +324,7 @@ impl Engine {
         Ok(param.strip(&self.player.read(&format!("{}{suffix}", param.name))?))
     }
 
-    /// Plays batches of one plan as the given steps, one after the other, and returns the loss and hits of each.
+    /// Plays batches as the given steps, one after the other, and returns the loss and hits of each.
     pub fn play(&mut self, batches: &[(Batch, Step)]) -> Result<Vec<BatchMetrics>> {
         let mut metrics = Vec::new();
         let mut at = 0;
@@ -357,7 +358,7 @@ impl Engine {
                 loss += metrics.loss * batch.len as f64;
                 correct += metrics.correct;
             }
-            self.reading.took(some.len(), start.elapsed());
+            self.reading.took(some, batches[0].len, start.elapsed());
             tick(some.iter().map(|b| b.len).sum());
             left = rest;
         }

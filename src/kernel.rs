@@ -333,6 +333,9 @@ pub enum Bound {
 pub enum Needs {
     /// Nothing.
     Nothing,
+    /// Stores to one component of a vector in workgroup memory that leave the other components to the invocations that store those:
+    /// Vulkan. WGSL promises it nowhere, and on Metal and DX12 the whole vector is loaded and stored again.
+    ComponentStores,
     /// Subgroups of exactly 8 lanes and 64-bit integers: software drivers on CPUs with 256-bit vectors.
     EightLanes,
     /// Cooperative matrices of these sizes that multiply f16 and add in f32, f16 itself, and subgroups.

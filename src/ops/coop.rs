@@ -31,7 +31,7 @@ const SIDE: u32 = 64;
 /// where f32 arithmetic rounds to the nearest (Fasi et al. 2021).
 const CUT: f64 = 4.0;
 
-/// Factor of a gradient on its way into f16 (`gradient_exponent` in `shaders/shared/coop.wgsl.jinja`).
+/// Factor of a gradient on its way into f16 (`gradient_exponent` in `shaders/shared/half.wgsl`).
 fn gradient_scale(batch: u32) -> f32 {
     256.0 * batch.max(1).next_power_of_two() as f32
 }

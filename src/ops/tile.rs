@@ -72,12 +72,12 @@ pub(super) fn three_by_three(d: &Conv2dDims) -> bool {
 
 pub(super) fn forward_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    three_by_three(d) && channel_block(d.out_c).is_some()
+    three_by_three(d) && channel_block(d.out_c).is_some() && Tiling::forward(d).grid(d, d.out_c)[0] <= MAX_GROUPS
 }
 
 fn input_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    three_by_three(d) && channel_block(d.in_c).is_some()
+    three_by_three(d) && channel_block(d.in_c).is_some() && Tiling::backward_input(d).grid(d, d.in_c)[0] <= MAX_GROUPS
 }
 
 pub(super) fn weight_fits(d: &[u32]) -> bool {

@@ -3,6 +3,7 @@
 //!
 //! A tile of 2 x 2 outputs is a window of the pool. The products of a position of the 4 x 4 are a matrix product of their own, whose
 //! block of 64 sums an invocation keeps; a workgroup has all 16 positions of 512 sums. Inside WebGPU's default limits.
+//! Several invocations store the components of a vector ([`Needs::ComponentStores`]).
 
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
@@ -53,15 +54,23 @@ impl Cut {
         let rows = SUMS / columns;
         let shapes = [1, 2, 4, 8, 16].map(|across| Self { columns, tiles: [across, rows / across] });
         let best = shapes.into_iter().filter(|cut| cut.raw() <= MOST_RAW).min_by_key(|cut| (cut.blocks(picture), cut.pixels()));
-        best.unwrap_or(Self { columns, tiles: [4, rows / 4] })
+        best.unwrap_or(Self { columns, tiles: [8, rows / 8] })
     }
 
-    fn forward(d: &Conv2dDims) -> Self {
-        Self::new([d.out_w / 2, d.out_h / 2], d.out_c)
+    /// With the workgroups of a picture.
+    fn forward(d: &Conv2dDims) -> (Self, u32) {
+        Self::of([d.out_w / 2, d.out_h / 2], d.out_c)
     }
 
-    fn backward_input(d: &Conv2dDims) -> Self {
-        Self::new([d.in_w.div_ceil(2), d.in_h.div_ceil(2)], d.in_c)
+    /// The same.
+    fn backward_input(d: &Conv2dDims) -> (Self, u32) {
+        Self::of([d.in_w.div_ceil(2), d.in_h.div_ceil(2)], d.in_c)
+    }
+
+    fn of(picture: [u32; 2], channels: u32) -> (Self, u32) {
+        let cut = Self::new(picture, channels);
+        let blocks = cut.blocks(picture);
+        (cut, blocks)
     }
 
     fn constants(&self, from: u32, to: u32) -> Vec<(&'static str, u32)> {
@@ -85,12 +94,12 @@ const LEAST_TERMS: u32 = 8;
 
 fn forward_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    three_by_three(d) && d.in_c >= LEAST_TERMS && d.out_c.is_multiple_of(16)
+    three_by_three(d) && d.in_c >= LEAST_TERMS && d.out_c.is_multiple_of(16) && Cut::forward(d).1 <= MAX_GROUPS
 }
 
 fn input_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    three_by_three(d) && d.out_c >= LEAST_TERMS && d.in_c.is_multiple_of(16)
+    three_by_three(d) && d.out_c >= LEAST_TERMS && d.in_c.is_multiple_of(16) && Cut::backward_input(d).1 <= MAX_GROUPS
 }
 
 /// Input and output channels of a workgroup of the weights' gradient.
@@ -180,7 +189,7 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
 }
 
 const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: fn(&[u32]) -> Vec<(&'static str, u32)>) -> Variant {
-    Variant { of, needs: Needs::Nothing, software: false, fits, constants, f16: None }
+    Variant { of, needs: Needs::ComponentStores, software: false, fits, constants, f16: None }
 }
 
 /// The variants.
@@ -189,8 +198,8 @@ pub const KERNELS: &[Kernel] = &[
         shared: &[SLICE_WGSL, WINOGRAD_TILE_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
-            let cut = Cut::forward(d);
-            [cut.blocks([d.out_w / 2, d.out_h / 2]), d.out_c / cut.columns, d.batch]
+            let (cut, blocks) = Cut::forward(d);
+            [blocks, d.out_c / cut.columns, d.batch]
         },
         loops: |d| passes(&[Conv2dDims::of(d).in_c as usize / 4]),
         cases: || cases(forward_fits),
@@ -201,7 +210,7 @@ pub const KERNELS: &[Kernel] = &[
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_winograd.wgsl.jinja"),
             variant("conv2d_relu_maxpool2x2.forward", forward_fits, |d| {
                 let d = Conv2dDims::of(d);
-                Cut::forward(d).constants(d.in_c, d.out_c)
+                Cut::forward(d).0.constants(d.in_c, d.out_c)
             }),
         )
     },
@@ -209,8 +218,8 @@ pub const KERNELS: &[Kernel] = &[
         shared: &[SLICE_WGSL, WINOGRAD_TILE_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
-            let cut = Cut::backward_input(d);
-            [cut.blocks([d.in_w.div_ceil(2), d.in_h.div_ceil(2)]), d.in_c / cut.columns, d.batch]
+            let (cut, blocks) = Cut::backward_input(d);
+            [blocks, d.in_c / cut.columns, d.batch]
         },
         loops: |d| passes(&[Conv2dDims::of(d).out_c as usize / 4]),
         bound: Bound::Tile(
@@ -231,7 +240,7 @@ pub const KERNELS: &[Kernel] = &[
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_backward_input_winograd.wgsl.jinja"),
             variant("conv2d_relu_maxpool2x2.backward_input", input_fits, |d| {
                 let d = Conv2dDims::of(d);
-                Cut::backward_input(d).constants(d.out_c, d.in_c)
+                Cut::backward_input(d).0.constants(d.out_c, d.in_c)
             }),
         )
     },
@@ -257,3 +266,47 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::takes;
+
+    #[test]
+    fn convolutions_are_taken_where_their_channels_are_whole_blocks() {
+        let conv = |in_c, out_c| Conv2dDims::new(2, [9, 10, in_c], out_c, [3, 3], true, true).pooled();
+        let d = conv(16, 32);
+        // One size past each limit of all three.
+        let left = [Conv2dDims { k_h: 5, ..d }, Conv2dDims { k_w: 5, ..d }, Conv2dDims { batch: MAX_GROUPS + 1, ..d }];
+        let [forward, input, weight] =
+            ["forward", "backward_input", "backward_weight"].map(|entry| format!("conv2d_relu_maxpool2x2.{entry}/winograd_tile"));
+        for key in [&forward, &input, &weight] {
+            takes(key, &[d, conv(48, 64), Conv2dDims { batch: MAX_GROUPS, ..d }], &left);
+        }
+        takes(&forward, &[conv(8, 16)], &[conv(4, 16), conv(16, 24)]);
+        takes(&input, &[conv(16, 8)], &[conv(16, 4), conv(24, 16)]);
+        takes(&weight, &[], &[conv(8, 32), conv(16, 16), Conv2dDims { out_w: 7, ..d }]);
+        let splits = |splits| Conv2dDims { splits, ..d };
+        takes(&weight, &[splits(MAX_GROUPS)], &[splits(MAX_GROUPS + 1)]);
+        // A tile's workgroups are not folded.
+        let wide = |n| Conv2dDims { out_w: 2 * n, out_h: 32, in_w: 2 * n, in_h: 32, ..conv(32, 32) };
+        for key in [&forward, &input] {
+            takes(key, &[wide(MAX_GROUPS)], &[wide(MAX_GROUPS + 1)]);
+        }
+    }
+
+    #[test]
+    fn every_cut_fits_into_the_least_workgroup_memory() {
+        for channels in [16, 32] {
+            for w in 1..70 {
+                for h in 1..70 {
+                    let cut = Cut::new([w, h], channels);
+                    assert_eq!(cut.rows() * cut.columns, SUMS);
+                    // Terms of rows and columns with their padding, pixels, and the places of the forward pass.
+                    let fours = 4 * (4 * cut.rows() + 2 + 4 * cut.columns + 2) + cut.raw() + 32;
+                    assert!(16 * fours <= 16_352, "{w} x {h} tiles of {channels} channels");
+                }
+            }
+        }
+    }
+}

@@ -280,7 +280,6 @@ impl Prepared {
 }
 
 /// What a submission copies at its end for the CPU to read: the steps' losses, without a submission and a wait of their own.
-#[derive(Clone)]
 struct ReadBack {
     source: wgpu::Buffer,
     staging: wgpu::Buffer,
@@ -337,7 +336,7 @@ impl GpuPlayer {
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         for kernel in program.plans.iter().flat_map(|plan| &plan.dispatches).map(|d| d.kernel) {
             match kernel.variant.map_or(Needs::Nothing, |v| v.needs) {
-                Needs::Nothing => {}
+                Needs::Nothing | Needs::ComponentStores => {}
                 Needs::EightLanes => required_features |= EIGHT_LANES,
                 Needs::CooperativeMatrix(_) => {
                     required_features |= COOPERATIVE_MATRIX;
@@ -720,23 +719,22 @@ impl Player for GpuPlayer {
     fn play_and_read(&mut self, plan: PlanId, steps: &[Step], tensor: &str) -> Result<Vec<f32>> {
         let id = self.program.find(tensor).with_context(|| format!("the program has no tensor {tensor}"))?;
         let size = 4 * self.program.tensors[id.0].len as u64;
-        if self.read_back.as_ref().is_none_or(|r| r.source != self.buffers[id.0]) {
-            self.read_back = Some(ReadBack { source: self.buffers[id.0].clone(), staging: self.staging(size), size });
-        }
-        let read_back = self.read_back.clone();
-        match self.play_steps(plan, steps, read_back.as_ref())? {
-            true => {
-                let staging = &read_back.context("what is read has memory")?.staging;
-                let values = {
-                    let bytes = staging.get_mapped_range(..).map_err(|e| anyhow!("reading {tensor} back: {e:?}"))?;
-                    bytemuck::pod_collect_to_vec(&bytes)
-                };
-                staging.unmap();
-                Ok(values)
-            }
-            // It was played in slices, whose last has no copy.
-            false => self.read(tensor),
-        }
+        // Out of its place until it is unmapped again: after an error it is not used once more.
+        let kept = self.read_back.take().filter(|r| r.source == self.buffers[id.0]);
+        let read_back =
+            kept.unwrap_or_else(|| ReadBack { source: self.buffers[id.0].clone(), staging: self.staging(size), size });
+        let values = if self.play_steps(plan, steps, Some(&read_back))? {
+            let bytes = read_back.staging.get_mapped_range(..).map_err(|e| anyhow!("reading {tensor} back: {e:?}"))?;
+            let values = bytemuck::pod_collect_to_vec(&bytes);
+            drop(bytes);
+            read_back.staging.unmap();
+            values
+        } else {
+            // The last call was played by itself, without the copy.
+            self.read(tensor)?
+        };
+        self.read_back = Some(read_back);
+        Ok(values)
     }
 
     fn program(&self) -> &Program {

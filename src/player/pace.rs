@@ -163,7 +163,7 @@ mod tests {
         play(&mut pace, &[3.0; 4], 1);
         play(&mut pace, &[1e-3; 4], 1);
         assert_eq!(play(&mut pace, &[1e-3; 4], 20).1, 1);
-        // And a device that slows down is noticed after one submission.
+        // And a device that slows down is noticed: by the player after two submissions, of which the second was written before.
         play(&mut pace, &[0.1; 4], 20);
         assert!(play(&mut pace, &[0.1; 4], 20).0 <= LONGEST + 1e-9);
     }

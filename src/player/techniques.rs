@@ -52,6 +52,7 @@ impl Adapter {
     pub fn can_run(&self, kernel: &Kernel) -> bool {
         match kernel.variant.as_ref().map_or(Needs::Nothing, |v| v.needs) {
             Needs::Nothing => true,
+            Needs::ComponentStores => self.facts().backend == "Vulkan",
             Needs::EightLanes => self.has_eight_lanes(),
             Needs::CooperativeMatrix(tiles) => self.matrices.contains(&tiles),
         }

@@ -318,7 +318,7 @@ impl Trainer {
             }
             running = self.running(&batches);
             observer.progress(&running);
-            self.group.took(some.len(), start.elapsed());
+            self.group.took(some, batches[0].len, start.elapsed());
             let due = self.saved.is_none_or(|(when, ..)| when.elapsed().as_secs_f64() >= self.settings.save_every);
             // The end of the epoch saves anyway.
             if due && self.at.progress.batches < batches.len() {

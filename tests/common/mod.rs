@@ -36,7 +36,7 @@ pub fn adapter() -> Option<Adapter> {
 pub fn capabilities(kernel: &wgradcam::kernel::Kernel) -> naga::valid::Capabilities {
     use wgradcam::kernel::Needs;
     match kernel.variant.map_or(Needs::Nothing, |v| v.needs) {
-        Needs::Nothing => naga::valid::Capabilities::empty(),
+        Needs::Nothing | Needs::ComponentStores => naga::valid::Capabilities::empty(),
         Needs::EightLanes => naga::valid::Capabilities::SUBGROUP | naga::valid::Capabilities::SHADER_INT64,
         Needs::CooperativeMatrix(_) => {
             use naga::valid::Capabilities as C;
