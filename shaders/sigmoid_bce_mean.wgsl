@@ -15,9 +15,6 @@ struct Dims {
 @group(0) @binding(5) var<storage, read_write> dlogits: array<f32>; // (batch, stride)
 @group(0) @binding(6) var<storage, read_write> metrics: array<f32>; // (slots, 2)
 
-var<workgroup> losses: array<f32, 64>;
-var<workgroup> hits: array<f32, 64>;
-
 // p = sigmoid(z); dlogits = (p - t) / batch; metrics[slot] = (mean of max(z,0) - z t + log1p(exp(-|z|)), sum of ((p > 0.5) == t))
 // The sums are batch_mean's, in its order: a batch played in parts comes to the same bytes.
 @compute @workgroup_size(64)
@@ -34,19 +31,5 @@ fn forward(@builtin(local_invocation_index) lane: u32) {
             dlogits[at + j] = select(0.0, picture.dlogit, j == 0u);
         }
     }
-    losses[lane] = loss;
-    hits[lane] = correct;
-    workgroupBarrier();
-    for (var width = 32u; width > 0u; width >>= 1u) {
-        if (lane < width) {
-            losses[lane] += losses[lane + width];
-            hits[lane] += hits[lane + width];
-        }
-        workgroupBarrier();
-    }
-    if (lane == 0u) {
-        let slot = min(step.slot, dims.slots - 1u);
-        metrics[2u * slot] = losses[0] / f32(dims.batch);
-        metrics[2u * slot + 1u] = hits[0];
-    }
+    store_metrics(lane, loss, correct);
 }

@@ -2,6 +2,8 @@
 
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, STEP_WGSL, passes, random_input};
 
+pub(super) const METRICS_WGSL: &str = include_str!("../../shaders/shared/metrics.wgsl");
+
 crate::dims! {
     /// Sizes of one reduction.
     pub struct BatchMeanDims {
@@ -26,7 +28,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "metrics[slot] = (mean of loss, sum of correct); one workgroup, a fixed tree",
     file: "batch_mean.wgsl",
     source: include_str!("../../shaders/batch_mean.wgsl"),
-    shared: &[STEP_WGSL],
+    shared: &[STEP_WGSL, METRICS_WGSL],
     entry: "forward",
     dims: BatchMeanDims::FIELDS,
     step: true,

@@ -50,7 +50,7 @@ impl BiasReluDropoutDims {
 
 const SOURCE: &str = include_str!("../../shaders/bias_relu_dropout.wgsl");
 /// What the file refers to.
-pub(super) const SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, RNG_WGSL];
+const SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, RNG_WGSL];
 
 fn y_len(d: &[u32]) -> usize {
     let d = BiasReluDropoutDims::of(d);

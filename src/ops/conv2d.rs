@@ -151,7 +151,7 @@ pub(super) const BLOCK_WGSL: &str = include_str!("../../shaders/shared/conv2d_bl
 const SOURCE: &str = include_str!("../../shaders/conv2d.wgsl");
 const WEIGHT_SOURCE: &str = include_str!("../../shaders/conv2d_backward_weight.wgsl");
 /// What that file refers to.
-pub(super) const WEIGHT_SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL];
+const WEIGHT_SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL];
 
 pub(super) fn x_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).x_len()

@@ -10,7 +10,10 @@ use super::conv2d::{self, Conv2dDims};
 use super::dense::{self, DenseDims};
 use super::dense_bias_relu::{self, MOST_OUTPUTS};
 use super::dropout::DropoutDims;
-use crate::kernel::{Dims, Kernel, MAX_GROUPS, Needs, Variant, another, passes};
+use crate::kernel::{ADAM_WGSL, Dims, Kernel, MAX_GROUPS, Needs, RNG_WGSL, SLICE_WGSL, STEP_WGSL, Variant, another, passes};
+
+const PARTIAL_SUMS_WGSL: &str = include_str!("../../shaders/shared/partial_sums.wgsl.jinja");
+const FEW_OUTPUTS_WGSL: &str = include_str!("../../shaders/shared/few_outputs.wgsl.jinja");
 
 /// Partial sums that an invocation loads at a time.
 const LOADS: u32 = 4;
@@ -61,8 +64,8 @@ fn reduction_cases() -> Vec<Vec<u32>> {
     .collect()
 }
 
-/// How `dense.reduce` and `bias_relu_dropout.forward` are cut: invocations that share an output, and outputs of a workgroup in fours. At most 16 lanes, each with a few
-/// rounds of loads in a row: more would make more workgroups than run at a time.
+/// How `dense.reduce` and `bias_relu_dropout.forward` are cut: invocations that share an output, and outputs of a workgroup in fours. At
+/// most 16 lanes, each with a few rounds of loads in a row: more would make more workgroups than run at a time.
 struct DenseReduction {
     lanes: u32,
     columns: u32,
@@ -161,7 +164,7 @@ const fn dense_variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: fn
 /// The variants.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
-        shared: conv2d::WEIGHT_SHARED,
+        shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, PARTIAL_SUMS_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [Reduction::new(d).groups(d), 1, 1]
@@ -190,6 +193,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
+        shared: &[SLICE_WGSL, FEW_OUTPUTS_WGSL],
         grid: |d| {
             let d = DenseDims::of(d);
             [d.batch.div_ceil(PICTURES), d.splits, 1]
@@ -207,6 +211,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
+        shared: &[SLICE_WGSL, FEW_OUTPUTS_WGSL],
         grid: |d| [DenseDims::of(d).batch.div_ceil(PICTURES), 1, 1],
         loops: |d| passes(&[(DenseDims::of(d).in_n / 4).div_ceil(INPUT_LANES) as usize]),
         cases: dense_cases,
@@ -221,6 +226,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
+        shared: &[SLICE_WGSL, PARTIAL_SUMS_WGSL],
         grid: |d| {
             let d = DenseDims::of(d);
             [DenseReduction::new(d.splits).groups(d.batch, d.out_n), 1, 1]
@@ -236,7 +242,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
-        shared: bias_relu_dropout::SHARED,
+        shared: &[SLICE_WGSL, STEP_WGSL, RNG_WGSL, PARTIAL_SUMS_WGSL],
         grid: |d| {
             let d = BiasReluDropoutDims::of(d);
             [DenseReduction::new(d.splits).groups(d.batch, d.out_n), 1, 1]

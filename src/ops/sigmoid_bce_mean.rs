@@ -3,6 +3,7 @@
 //! What [`super::sigmoid_bce`] and [`super::batch_mean`] make one after the other, where nobody asks for the loss of a picture and one
 //! workgroup has no more to do than that: each dispatch of so little takes a GPU as long as a hundred times the work.
 
+use super::batch_mean::METRICS_WGSL;
 use super::product;
 use super::sigmoid_bce::{self, LOG1P_WGSL, SIGMOID_BCE_WGSL};
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, STEP_WGSL, Values, passes};
@@ -45,7 +46,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "p = sigmoid(z); dlogits = (p - t) / batch; metrics[slot] = (mean of max(z,0) - z t + log1p(exp(-|z|)), sum of ((p > 0.5) == t))",
     file: "sigmoid_bce_mean.wgsl",
     source: include_str!("../../shaders/sigmoid_bce_mean.wgsl"),
-    shared: &[STEP_WGSL, LOG1P_WGSL, SIGMOID_BCE_WGSL],
+    shared: &[STEP_WGSL, METRICS_WGSL, LOG1P_WGSL, SIGMOID_BCE_WGSL],
     entry: "forward",
     dims: SigmoidMeanDims::FIELDS,
     step: true,
