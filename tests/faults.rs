@@ -173,7 +173,7 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.forward/winograd_tile", "let r{{ i }} = m{{ i }}1 - m{{ i }}2 - m{{ i }}3;", "let r{{ i }} = m{{ i }}1 - m{{ i }}2 + m{{ i }}3;"),
     ("conv2d_relu_maxpool2x2.forward/winograd_tile", "d.z - d.y, d.y - d.w", "d.y - d.z, d.y - d.w"),
     ("conv2d_relu_maxpool2x2.forward/winograd_tile", "0.5 * (ends - g.y), g.z", "0.5 * (ends + g.y), g.z"),
-    ("conv2d_relu_maxpool2x2.forward/winograd_tile", "x % 2u * {{ RAW // 2 }}u", "x % 2u"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_tile", "x % 2u * {{ odd }}u", "x % 2u"),
     ("conv2d_relu_maxpool2x2.forward/winograd_tile", "select(outer, d1 + d2, half == 0u)", "select(outer, d2 - d1, half == 0u)"),
     ("conv2d_relu_maxpool2x2.forward/winograd_tile", "(right ^ {{ col4 // 2 }}u)", "(right ^ 1u)"),
     ("conv2d_relu_maxpool2x2.forward/winograd_tile", "outputs + bias[co + at.y]", "outputs + bias[co]"),
