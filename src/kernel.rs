@@ -382,6 +382,9 @@ pub struct Variant {
     pub constants: fn(&[u32]) -> Vec<(&'static str, u32)>,
     /// Of a variant of [`Precision::F16`].
     pub f16: Option<Scale>,
+    /// Names of buffers that it reads as `var<uniform>`: at most 64 KiB, of which all invocations read the same value at a time. A GPU's
+    /// products take such a value from its constant cache, without a load.
+    pub uniform: &'static [&'static str],
 }
 
 /// One WGSL entry point with everything the house needs to know of it.
@@ -471,6 +474,11 @@ impl Kernel {
     /// What the factors of its products are.
     pub fn precision(&self) -> Precision {
         if self.variant.is_some_and(|v| v.f16.is_some()) { Precision::F16 } else { Precision::F32 }
+    }
+
+    /// Whether it reads a buffer of its bindings as a uniform.
+    pub fn takes_uniform(&self, binding: &Binding) -> bool {
+        self.variant.is_some_and(|v| v.uniform.contains(&binding.name))
     }
 
     /// The variants of this kernel.
@@ -563,7 +571,9 @@ pub const ADAM_WGSL: &str = include_str!("../shaders/shared/adam.wgsl");
 /// `shaders/shared/rng.wgsl`.
 pub const RNG_WGSL: &str = include_str!("../shaders/shared/rng.wgsl");
 
-/// `shaders/shared/store_window.wgsl`; it reads `dims` and `bias` and writes `y` and `argmax`.
+/// `shaders/shared/pooled_window.wgsl`.
+pub const POOLED_WINDOW_WGSL: &str = include_str!("../shaders/shared/pooled_window.wgsl");
+/// `shaders/shared/store_window.wgsl`; it calls [`POOLED_WINDOW_WGSL`], reads `dims` and `bias` and writes `y` and `argmax`.
 pub const STORE_WINDOW_WGSL: &str = include_str!("../shaders/shared/store_window.wgsl");
 
 /// Every kernel of the house, a line per op, in the order of the data.

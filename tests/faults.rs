@@ -225,18 +225,31 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_weight/tile", "{{ LANES }}u; lane++", "{{ LANES - 1 }}u; lane++"),
     ("conv2d_relu_maxpool2x2.backward_weight/tile", "lane / 2u * {{ run }}u", "lane / 2u * {{ run - 1 }}u"),
     ("conv2d_relu_maxpool2x2.backward_weight/tile", "dims.batch * pool_h)", "dims.batch * pool_h - 1u)"),
-    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "vec4<u32>(0u, 8u, 16u, 24u)", "vec4<u32>(8u, 0u, 16u, 24u)"),
-    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "u % 9u * 4u + tap{{ q }} / {{ 9 * to4 }}u", "u % 9u * 4u"),
-    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "at{{ q }} % {{ pitch }}u * 4u", "at{{ q }} % {{ pitch }}u * 2u"),
-    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "ci < {{ CHANNELS }}u", "ci + 1u < {{ CHANNELS }}u"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "vec2<u32>({{ 8 * c }}u)", "vec2<u32>({{ 8 * (2 - c) }}u)"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "words[at + 1u]", "words[at]"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "in_line && at.y < last.y", "in_line"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "in_line && at.y >= 0 && at.y <= last.y", "in_line"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "at{{ q }} % {{ pitch }}u))", "at{{ q }} % {{ pitch - 1 }}u))"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "else \"right\" }}{{ p // 2 }}", "else \"right\" }}{{ p % 2 }}"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "= bias[{{ q }}u{{ block }}]", "= bias[{{ q }}u]"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "{{ TO_C // 4 }}u{{ block }};", "{{ TO_C // 4 }}u;"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "at + c * PLANE + ky *", "at + c * PLANE + (2u - ky) *"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "group.x / blocks_x", "group.x % blocks_x"),
     ("conv2d_relu_maxpool2x2.forward_pictures/tile", "py < pool_h && px < pool_w", "px < pool_w"),
-    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "x{{ c + kx }}.{{ \"xyz\"[j] }} * ga", "x{{ c + 2 - kx }}.{{ \"xyz\"[j] }} * ga"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile", "{{ quads }}u + {{ q }}u] = window", "{{ quads }}u] = window"),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "p // 2 + t // 3", "p // 2 + t % 3"),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "= p % 2 + t % 3", "= p % 2 + t // 3"),
     ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "% {{ pitch }}u));", "% {{ pitch - 1 }}u));"),
-    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "* 12u + 4u * tap + ci", "* 9u + 3u * tap + ci"),
-    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "4u * (i / {{ co4 }}u) + 3u", "4u * (i / {{ co4 }}u) + 2u"),
-    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "row = min(row + 1u, last - 1u);", ""),
-    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "window{{ q }} < pool_w)", "window{{ q }} <= pool_w)"),
-    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "lane / 2u * {{ run }}u", "lane / 2u * {{ run - 1 }}u"),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "+ own) / 3u * 4u", "+ own) / 3u * 3u"),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "4u * (i / {{ CO_B }}u) + 3u", "4u * (i / {{ CO_B }}u) + 2u"),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "            py++;", "            py += 2u;"),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "n = min(n + 1u, dims.batch - 1u);", ""),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "{% endif %}window{{ w }} < pool_w;", "{% endif %}window{{ w }} <= pool_w;"),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "lane < {{ WINDOWS - w * LANES }}u && ", ""),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "for lane in range(LANES // parts)", "for lane in range(LANES // parts - 1)"),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "(id ^ {{ threads // 2 }}u)", "id"),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "part * {{ LANES // parts }}u", "part"),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile", "dims.batch * pool_h)", "dims.batch * pool_h - 1u)"),
     ("dense.forward/tile", "{{ DEPTH // 4 * q }}u < last);", "{{ DEPTH // 4 * q }}u <= last);"),
     ("dense.forward/tile", "i < 4 else", "i < 3 else"),
     ("dense.forward/tile", "{{ DEPTH // 4 * q }}u, last - 1u)", "{{ DEPTH // 4 }}u, last - 1u)"),
@@ -685,7 +698,7 @@ fn planted_faults_are_caught() {
     let survivors = Mutex::new(Vec::new());
     let skipped = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 loop {
                     let Some(fault) = next.lock().expect("no thread panicked").next() else { return };

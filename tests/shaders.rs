@@ -15,6 +15,8 @@ use wgradcam::kernel::{self, Access, Elem, Kernel, Needs, STEP_FIELDS, StepUnifo
 
 /// WebGPU's default limits.
 const MAX_STORAGE_BUFFERS: usize = 8;
+/// Bytes of a uniform that every adapter takes.
+const MAX_UNIFORM: usize = 16 << 10;
 const MAX_WORKGROUP_MEMORY: u32 = 16_384;
 const MAX_INVOCATIONS: u32 = 256;
 
@@ -107,6 +109,11 @@ fn keys_are_op_and_entry_and_stand_once() {
             assert!(k.key.starts_with(&format!("{}/", base.key)) && base.variant.is_none(), "{} of {}", k.key, base.key);
             assert!((k.cases)().iter().all(|dims| (variant.fits)(dims)), "{} has a case that it does not fit", k.key);
             assert!(std::ptr::eq(k.bindings, base.bindings), "{} has bindings of its own", k.key);
+            for name in variant.uniform {
+                let binding = k.bindings.iter().find(|b| b.name == *name).expect("a buffer of the kernel's");
+                let bytes = (k.cases)().iter().map(|dims| 4 * (binding.len)(dims)).max();
+                assert!(binding.access == Access::Read && bytes <= Some(MAX_UNIFORM), "{}: {name}", k.key);
+            }
         }
         assert!(!(k.cases)().is_empty(), "{} has no cases", k.key);
         // What is read stands before what is written: the players and `verify` count on it.
@@ -148,12 +155,12 @@ fn bindings_are_the_registrys() {
         }
         for (binding, b) in (kernel::FIRST_BINDING..).zip(k.bindings) {
             let global = take(binding, b.name);
-            let AddressSpace::Storage { access } = global.space else { panic!("{}: {} is no storage", k.key, b.name) };
-            let expected = match b.access {
+            let access = match b.access {
                 Access::Read => StorageAccess::LOAD,
                 Access::Write | Access::Update => StorageAccess::LOAD | StorageAccess::STORE,
             };
-            assert_eq!(access, expected, "{}: {}", k.key, b.name);
+            let space = if k.takes_uniform(b) { AddressSpace::Uniform } else { AddressSpace::Storage { access } };
+            assert_eq!(global.space, space, "{}: {}", k.key, b.name);
             let TypeInner::Array { base, .. } = module.types[global.ty].inner else {
                 panic!("{}: {} is no array", k.key, b.name)
             };

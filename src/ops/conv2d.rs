@@ -52,9 +52,9 @@ crate::dims! {
 
 /// Partial sums of a weight gradient on CPUs, little enough to add up. Large inputs get more.
 const SPLITS: [usize; 2] = [32, 128];
-/// The same on GPUs, all blocks of 16 x 32 channels together: a round of workgroups on some 130 multiprocessors, each of which takes four
+/// The same on GPUs, all blocks of 16 x 32 channels together: a round of workgroups on some 130 multiprocessors, each of which takes two
 /// of the first layer's and three of the others' (measured on an H200; a few workgroups more would be a round of their own).
-const GPU_SPLITS: [usize; 2] = [512, 384];
+const GPU_SPLITS: [usize; 2] = [264, 384];
 
 impl Conv2dDims {
     /// Sizes of a stride-1 convolution with Keras's `same` or `valid` padding.

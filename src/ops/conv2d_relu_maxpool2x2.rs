@@ -8,7 +8,9 @@ use super::conv2d::{self, BLOCK_WGSL, Conv2dDims, Input, Scratch};
 use super::maxpool2x2::{self, pool_row, route};
 use super::product;
 use super::{direct, sparse, winograd};
-use crate::kernel::{Binding, Bound, Call, Dims, Kernel, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin, Values, grid};
+use crate::kernel::{
+    Binding, Bound, Call, Dims, Kernel, POOLED_WINDOW_WGSL, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin, Values, grid,
+};
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -51,7 +53,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co]; argmax = its place in the window, row-major, or 4 if y is 0",
         file: "conv2d_relu_maxpool2x2.wgsl",
         source: include_str!("../../shaders/conv2d_relu_maxpool2x2.wgsl"),
-        shared: &[SLICE_WGSL, BLOCK_WGSL, STORE_WINDOW_WGSL],
+        shared: &[SLICE_WGSL, BLOCK_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
         entry: "forward",
         dims: Conv2dDims::FIELDS,
         step: false,

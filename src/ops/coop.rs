@@ -11,7 +11,9 @@ use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
 use super::product;
 use super::tile::{dense_fits, three_by_three};
-use crate::kernel::{ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, STEP_WGSL, Tiles, Variant, another, passes};
+use crate::kernel::{
+    ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, POOLED_WINDOW_WGSL, SLICE_WGSL, STEP_WGSL, Tiles, Variant, another, passes,
+};
 
 const COOP_WGSL: &str = include_str!("../../shaders/shared/coop.wgsl.jinja");
 const HALF_WGSL: &str = include_str!("../../shaders/shared/half.wgsl");
@@ -160,6 +162,7 @@ const fn variant(
         fits,
         constants,
         f16: Some(activations),
+        uniform: &[],
     }
 }
 
@@ -199,7 +202,7 @@ fn weight_constants<const T: usize>(d: &[u32]) -> Vec<(&'static str, u32)> {
 const fn forward<const T: usize>(key: &'static str) -> Kernel {
     let base = &fused::KERNELS[0];
     Kernel {
-        shared: PATCH_SHARED,
+        shared: &[SLICE_WGSL, HALF_WGSL, PATCH_WGSL, POOLED_WINDOW_WGSL],
         grid: forward_grid,
         loops: |d| passes(&[3 * (Conv2dDims::of(d).in_c as usize).div_ceil(DEPTH)]),
         bound: Bound::Twin(|d| CUT * (Conv2dDims::of(d).taps() as f64 + 2.0)),

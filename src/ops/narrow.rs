@@ -158,7 +158,7 @@ fn dense_cases() -> Vec<Vec<u32>> {
 
 /// What a dense variant is beside its text and grid.
 const fn dense_variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: fn(&[u32]) -> Vec<(&'static str, u32)>) -> Variant {
-    Variant { of, needs: Needs::Nothing, f16: None, software: false, fits, constants }
+    Variant { of, needs: Needs::Nothing, f16: None, uniform: &[], software: false, fits, constants }
 }
 
 /// The variants.
@@ -183,6 +183,7 @@ pub const KERNELS: &[Kernel] = &[
                 of: "conv2d.update_weight",
                 needs: Needs::Nothing,
                 f16: None,
+                uniform: &[],
                 software: false,
                 fits: reduction_fits,
                 constants: |d| {

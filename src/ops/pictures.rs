@@ -9,10 +9,10 @@ use super::conv2d::{self, Conv2dDims, Input};
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::lanes8::{self, LANES, lane_channels};
 use super::product;
-use super::tile::{self, TILE_WGSL, Tiling, WeightTiling};
+use super::tile;
 use crate::kernel::{
-    Binding, Bound, Call, Cost, Dims, Kernel, Needs, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin, Variant, another, grid, passes,
-    random_input,
+    Binding, Bound, Call, Cost, Dims, Kernel, MAX_GROUPS, Needs, POOLED_WINDOW_WGSL, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin,
+    Variant, another, grid, passes, random_input,
 };
 use pulp::Arch;
 
@@ -56,7 +56,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0",
         file: "conv2d_relu_maxpool2x2_pictures.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, STORE_WINDOW_WGSL],
+        shared: &[SLICE_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
         entry: "forward_pictures",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -93,7 +93,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "partial[s,ky,kx,ci,co] = sum over split s's rows of windows of (R, G, B, 0) times fl32(1/255) under the taken place, shifted by the tap, [ci] * dy[window,co]",
         file: "conv2d_relu_maxpool2x2_pictures.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, STORE_WINDOW_WGSL],
+        shared: &[SLICE_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
         entry: "backward_weight_pictures",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -125,7 +125,7 @@ pub const KERNELS: &[Kernel] = &[
 /// A variant that takes pictures where `fits` takes floats.
 const fn variant(of: &'static str, software: bool, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
     let needs = if software { Needs::EightLanes } else { Needs::Nothing };
-    Variant { of, needs, software, fits, constants, f16: None }
+    Variant { of, needs, software, fits, constants, f16: None, uniform: &[] }
 }
 
 type Constants = fn(&[u32]) -> Vec<(&'static str, u32)>;
@@ -138,7 +138,8 @@ fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
         Conv2dDims::new(2, [9, 13, 4], 32, [3, 3], false, true),
         Conv2dDims::new(2, [7, 9, 4], 64, [3, 3], true, true),
         Conv2dDims::new(46, [8, 5, 4], 16, [3, 3], false, true),
-        Conv2dDims::new(2, [5, 71, 4], 8, [3, 3], false, true),
+        Conv2dDims::new(2, [5, 137, 4], 8, [3, 3], false, true),
+        Conv2dDims::new(1, [23, 6, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
     ]
     .map(|d| d.pooled().words())
@@ -150,35 +151,93 @@ fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
 /// Windows of a pass of the eight-lane weight gradient's loop.
 const WINDOWS: u32 = 2;
 
+/// Most bytes of a uniform that every adapter takes.
+const MAX_UNIFORM: usize = 16 << 10;
+
+/// How a GPU's work is cut: windows of a workgroup, side by side and below each other, and the channels of an invocation.
+struct Windows {
+    columns: u32,
+    rows: u32,
+    channels: u32,
+    pool: [u32; 2],
+}
+
+impl Windows {
+    /// About 128 invocations, a window each; the notebook's workgroup takes 8 KiB.
+    fn forward(d: &Conv2dDims) -> Self {
+        let pool = [d.out_w / 2, d.out_h / 2].map(|side| side.max(1));
+        let columns = pool[0].div_ceil(pool[0].div_ceil(32));
+        Self { columns, rows: (128 / columns).min(8).min(pool[1]), channels: channels(d), pool }
+    }
+
+    fn groups(&self) -> [u32; 2] {
+        [self.pool[0].div_ceil(self.columns), self.pool[1].div_ceil(self.rows)]
+    }
+
+    fn grid(&self, d: &Conv2dDims) -> [u32; 3] {
+        let [x, y] = self.groups();
+        [x * y, d.out_c / self.channels, d.batch]
+    }
+}
+
+/// Channels of an invocation: so many sums of four pixels or of 27 taps that a GPU's registers hold them.
+fn channels(d: &Conv2dDims) -> u32 {
+    if d.out_c.is_multiple_of(16) { 16 } else { 8 }
+}
+
+/// How a GPU's weight gradient is cut: windows at a time, and the 8, 16 or 32 lanes that share them, one or two each.
+fn lanes(d: &Conv2dDims) -> [u32; 2] {
+    let pool_w = (d.out_w / 2).max(1);
+    let windows = pool_w.div_ceil(pool_w.div_ceil(64));
+    [windows, windows.div_ceil(windows.div_ceil(32)).next_power_of_two().max(8)]
+}
+
+fn forward_fits(d: &[u32]) -> bool {
+    let fits = |d: &Conv2dDims| d.out_c.is_multiple_of(8) && Windows::forward(d).grid(d)[0] <= MAX_GROUPS;
+    4 * conv2d::weight_len(d) <= MAX_UNIFORM && tile::three_by_three(Conv2dDims::of(d)) && fits(Conv2dDims::of(d))
+}
+
+/// Whether the pictures have a border of zeros.
+fn padded(d: &Conv2dDims) -> (&'static str, u32) {
+    ("PADDED", u32::from(d.pad_top + d.pad_left > 0))
+}
+
+const PAIRS_WGSL: &str = include_str!("../../shaders/shared/picture_pairs.wgsl.jinja");
+
 /// The variants: for GPUs, then for drivers on CPUs.
 pub const TECHNIQUES: &[Kernel] = &[
     Kernel {
-        shared: &[SLICE_WGSL, TILE_WGSL, STORE_WINDOW_WGSL],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            Tiling::forward(d).grid(d, d.out_c)
-        },
+        shared: &[SLICE_WGSL, PAIRS_WGSL, POOLED_WINDOW_WGSL],
+        grid: |d| Windows::forward(Conv2dDims::of(d)).grid(Conv2dDims::of(d)),
         loops: |_| passes(&[COLOURS as usize, 3]),
-        cases: || variant_cases(tile::forward_fits),
+        cases: || variant_cases(forward_fits),
         ..another(
             &KERNELS[0],
             "conv2d_relu_maxpool2x2.forward_pictures/tile",
             "tile/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
-            variant(KERNELS[0].key, false, tile::forward_fits, |d| {
-                let d = Conv2dDims::of(d);
-                Tiling::forward(d).constants(d.in_c, COLOURS, d.out_c)
-            }),
+            Variant {
+                uniform: &["weight", "bias"],
+                ..variant(KERNELS[0].key, false, forward_fits, |d| {
+                    let d = Conv2dDims::of(d);
+                    let w = Windows::forward(d);
+                    vec![("COLUMNS", w.columns), ("ROWS", w.rows), ("TO_B", w.channels), ("TO_C", d.out_c), padded(d)]
+                })
+            },
         )
     },
     Kernel {
+        shared: &[SLICE_WGSL, PAIRS_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
-            [d.out_c / WeightTiling::of_pictures(d).channels[1], 1, d.splits]
+            [d.out_c / channels(d), 1, d.splits]
         },
         loops: |d| {
             let d = Conv2dDims::of(d);
-            WeightTiling::of_pictures(d).picture_loops(d)
+            let [windows, lanes] = lanes(d);
+            let rows = d.rows_per_split.min(d.batch * (d.out_h / 2));
+            let zeros = 36u32.div_ceil(lanes);
+            passes(&[(rows * (d.out_w / 2).div_ceil(windows)) as usize]) + passes(&[zeros as usize])
         },
         cases: || variant_cases(tile::weight_fits),
         ..another(
@@ -186,7 +245,11 @@ pub const TECHNIQUES: &[Kernel] = &[
             "conv2d_relu_maxpool2x2.backward_weight_pictures/tile",
             "tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
-            variant(KERNELS[1].key, false, tile::weight_fits, |d| WeightTiling::of_pictures(Conv2dDims::of(d)).constants()),
+            variant(KERNELS[1].key, false, tile::weight_fits, |d| {
+                let d = Conv2dDims::of(d);
+                let [windows, lanes] = lanes(d);
+                vec![("WINDOWS", windows), ("LANES", lanes), ("CO_B", channels(d)), padded(d)]
+            }),
         )
     },
     Kernel {

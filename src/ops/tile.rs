@@ -7,7 +7,9 @@
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
-use crate::kernel::{Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, STORE_WINDOW_WGSL, Variant, another, passes};
+use crate::kernel::{
+    Dims, Kernel, MAX_GROUPS, Needs, POOLED_WINDOW_WGSL, SLICE_WGSL, STORE_WINDOW_WGSL, Variant, another, passes,
+};
 
 /// The most channels of 64, 32, 16 and 8 that divide `channels` into blocks.
 fn channel_block(channels: u32) -> Option<u32> {
@@ -41,10 +43,10 @@ impl Tiling {
         Self::new([d.in_w.div_ceil(4), d.in_h.div_ceil(2)], d.in_c)
     }
 
-    /// Of sums over `from` channels, so many of every four.
-    pub(super) fn constants(&self, from: u32, channels: u32, to: u32) -> Vec<(&'static str, u32)> {
+    /// Of sums over `from` channels.
+    fn constants(&self, from: u32, to: u32) -> Vec<(&'static str, u32)> {
         let sizes = [("COLUMNS", self.columns), ("ROWS", self.rows), ("TO_B", self.channels)];
-        sizes.into_iter().chain([("FROM_C", from), ("CHANNELS", channels), ("TO_C", to)]).collect()
+        sizes.into_iter().chain([("FROM_C", from), ("TO_C", to)]).collect()
     }
 
     pub(super) fn grid(&self, d: &Conv2dDims, to: u32) -> [u32; 3] {
@@ -105,22 +107,8 @@ impl WeightTiling {
         Self { channels, lanes, windows }
     }
 
-    /// Of pictures' bytes, whose three channels one invocation takes: 96 invocations, few enough registers and little enough memory
-    /// for several workgroups beside each other.
-    pub(super) fn of_pictures(d: &Conv2dDims) -> Self {
-        let channels = [4, channel_block(d.out_c).unwrap_or(8)];
-        Self { channels, lanes: 96 / (3 * channels[1] / 8), windows: if channels[1] <= 16 { 16 } else { 8 } }
-    }
-
     fn owners(&self) -> u32 {
         3 * self.channels[0] / 4 * self.channels[1] / 8
-    }
-
-    /// Passes of pictures' kernel, which takes a chunk a pass.
-    pub(super) fn picture_loops(&self, d: &Conv2dDims) -> usize {
-        let rows = d.rows_per_split.min(d.batch * (d.out_h / 2));
-        let zeros = (9 * self.channels[1] / 4).div_ceil(self.owners() * self.lanes);
-        passes(&[(rows * (d.out_w / 2).div_ceil(self.windows)) as usize]) + passes(&[zeros as usize])
     }
 
     pub(super) fn constants(&self) -> Vec<(&'static str, u32)> {
@@ -197,7 +185,7 @@ const DENSE_SOURCE: &str = include_str!("../../shaders/tile/dense.wgsl.jinja");
 
 /// What a dense variant is beside its key and grid.
 const fn dense_variant(of: &'static str) -> Variant {
-    Variant { of, needs: Needs::Nothing, f16: None, software: false, fits: dense_fits, constants: dense_constants }
+    Variant { of, needs: Needs::Nothing, f16: None, uniform: &[], software: false, fits: dense_fits, constants: dense_constants }
 }
 
 /// Of both kernels of the weights' gradient.
@@ -213,7 +201,7 @@ fn dense_weight_loops(d: &[u32]) -> usize {
 /// The variants.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
-        shared: &[SLICE_WGSL, TILE_WGSL, STORE_WINDOW_WGSL],
+        shared: &[SLICE_WGSL, TILE_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             Tiling::forward(d).grid(d, d.out_c)
@@ -232,11 +220,12 @@ pub const KERNELS: &[Kernel] = &[
                 of: "conv2d_relu_maxpool2x2.forward",
                 needs: Needs::Nothing,
                 f16: None,
+                uniform: &[],
                 software: false,
                 fits: forward_fits,
                 constants: |d| {
                     let d = Conv2dDims::of(d);
-                    Tiling::forward(d).constants(d.in_c, 4, d.out_c)
+                    Tiling::forward(d).constants(d.in_c, d.out_c)
                 },
             },
         )
@@ -261,11 +250,12 @@ pub const KERNELS: &[Kernel] = &[
                 of: "conv2d_relu_maxpool2x2.backward_input",
                 needs: Needs::Nothing,
                 f16: None,
+                uniform: &[],
                 software: false,
                 fits: input_fits,
                 constants: |d| {
                     let d = Conv2dDims::of(d);
-                    Tiling::backward_input(d).constants(d.out_c, 4, d.in_c)
+                    Tiling::backward_input(d).constants(d.out_c, d.in_c)
                 },
             },
         )
@@ -290,6 +280,7 @@ pub const KERNELS: &[Kernel] = &[
                 of: "conv2d_relu_maxpool2x2.backward_weight",
                 needs: Needs::Nothing,
                 f16: None,
+                uniform: &[],
                 software: false,
                 fits: weight_fits,
                 constants: |d| WeightTiling::new(Conv2dDims::of(d)).constants(),

@@ -189,7 +189,7 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
 }
 
 const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: fn(&[u32]) -> Vec<(&'static str, u32)>) -> Variant {
-    Variant { of, needs: Needs::ComponentStores, software: false, fits, constants, f16: None }
+    Variant { of, needs: Needs::ComponentStores, software: false, fits, constants, f16: None, uniform: &[] }
 }
 
 /// The variants.

@@ -11,7 +11,7 @@ use crate::kernel::{
 use crate::plan::{Dispatch, PlanId, Program};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -397,11 +397,17 @@ impl GpuPlayer {
     fn prepare(&mut self, kept: Option<PathBuf>) -> Result<()> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let dispatches = self.program.plans.iter().flat_map(|plan| &plan.dispatches);
+        let uniform: HashSet<_> = dispatches
+            .flat_map(|d| d.buffers.iter().zip(d.kernel.bindings).filter(|(_, b)| d.kernel.takes_uniform(b)).map(|(id, _)| id.0))
+            .collect();
         self.buffers = self
             .program
             .tensors
             .iter()
-            .map(|t| {
+            .enumerate()
+            .map(|(i, t)| {
+                let usage = if uniform.contains(&i) { usage | wgpu::BufferUsages::UNIFORM } else { usage };
                 // A binding may not be empty.
                 let size = 4 * t.len.max(4) as u64;
                 self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -804,7 +810,8 @@ fn compile(
         entries.push(entry(STEP_BINDING, wgpu::BufferBindingType::Uniform, true));
     }
     for (i, binding) in (FIRST_BINDING..).zip(kernel.bindings) {
-        let ty = wgpu::BufferBindingType::Storage { read_only: binding.access == Access::Read };
+        let storage = wgpu::BufferBindingType::Storage { read_only: binding.access == Access::Read };
+        let ty = if kernel.takes_uniform(binding) { wgpu::BufferBindingType::Uniform } else { storage };
         entries.push(entry(i, ty, false));
     }
     let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.key), entries: &entries });
