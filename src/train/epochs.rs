@@ -77,6 +77,8 @@ pub struct Trainer {
     saved: Option<(Instant, usize, usize)>,
     /// Batches that are played at once.
     group: Group,
+    /// The epoch whose order of the pictures the device has; 0 before the first.
+    ordered: usize,
 }
 
 impl Trainer {
@@ -175,6 +177,7 @@ impl Trainer {
             at,
             saved: None,
             group: Group::default(),
+            ordered: 0,
         })
     }
 
@@ -257,6 +260,10 @@ impl Trainer {
                 self.save_last()?;
                 return Ok(true);
             }
+            // It goes to the device with the validation's first batches, and the next epoch begins without a wait.
+            if epoch < self.settings.epochs {
+                self.put_in_order(epoch + 1)?;
+            }
             let (val_loss, val_accuracy) = self.engine.evaluate(&self.validation, |_| ())?;
             if !val_loss.is_finite() {
                 bail!(self.diverged(epoch, &format!("the validation loss is {val_loss}")));
@@ -287,12 +294,19 @@ impl Trainer {
         Ok(false)
     }
 
-    /// Trains what is left of an epoch; returns the numbers of all of it.
-    fn train_epoch(&mut self, epoch: usize, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Running> {
-        if self.settings.shuffle {
+    /// Gives the device the order of an epoch's pictures, if it has it not yet.
+    fn put_in_order(&mut self, epoch: usize) -> Result<()> {
+        if self.settings.shuffle && self.ordered != epoch {
             let order = rng::permutation(self.settings.seed, Stream::Shuffle(epoch as u32), self.train.pictures());
             self.engine.set_order(&self.train, &order)?;
+            self.ordered = epoch;
         }
+        Ok(())
+    }
+
+    /// Trains what is left of an epoch; returns the numbers of all of it.
+    fn train_epoch(&mut self, epoch: usize, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Running> {
+        self.put_in_order(epoch)?;
         let batches = self.train.batches();
         self.at.weights.card.val_accuracy = None;
         let mut running = self.running(&batches);
