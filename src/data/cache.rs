@@ -19,8 +19,11 @@ use super::decode::{Reader, Traits};
 use super::folder::Item;
 use crate::files;
 
-/// Stands first in a file and in its name's hash. To be raised when a change to this crate or its decoders changes a pixel.
+/// Stands first in a file and in its name's hash. To be raised when a change to this crate changes a pixel.
 const MAGIC: &[u8; 8] = b"wgcache1";
+/// What makes pixels of a file's bytes, in the name's hash: pictures that another version decoded are decoded again.
+const DECODERS: [(&str, &str); 5] =
+    [("image", "0.25.10"), ("image-webp", "0.2.4"), ("png", "0.18.1"), ("tiff", "0.11.3"), ("zune-jpeg", "0.5.15")];
 /// Bytes of magic, length and checksum.
 const HEAD: usize = 20;
 /// How the files' names end.
@@ -101,8 +104,8 @@ impl Cache {
             }
         }
         let settings = serde_json::to_string(reader).ok()?;
-        let key =
-            format!("{MAGIC:?} {} {settings} {}x{} {part} {common:?}", env!("CARGO_PKG_VERSION"), reader.height, reader.width);
+        let version = env!("CARGO_PKG_VERSION");
+        let key = format!("{MAGIC:?} {version} {DECODERS:?} {settings} {}x{} {part} {common:?}", reader.height, reader.width);
         // Two checksums of 32 bits: a file of another key would do no harm, its paths would not be found.
         let name = format!(
             "{:08x}{:08x}.{EXTENSION}",

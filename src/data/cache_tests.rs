@@ -63,6 +63,19 @@ impl Room {
 }
 
 #[test]
+fn the_decoders_are_those_of_the_lock_file() {
+    let lock = include_str!("../../Cargo.lock").replace("\r\n", "\n");
+    for (name, version) in DECODERS {
+        let stands = format!("name = \"{name}\"\nversion = ");
+        let versions: Vec<_> = lock.match_indices(&stands).map(|(at, found)| &lock[at + found.len()..]).collect();
+        assert!(
+            matches!(versions[..], [found] if found.starts_with(&format!("\"{version}\"\n"))),
+            "DECODERS says {name} {version} and Cargo.lock does not: pictures that the old one decoded would be taken from the cache"
+        );
+    }
+}
+
+#[test]
 fn a_second_run_decodes_nothing_and_has_the_same() {
     let room = Room::new();
     let plain = room.read(&reader(), OnBad::Fail, None);
