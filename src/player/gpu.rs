@@ -1,6 +1,7 @@
 //! The GPU player: the registry's WGSL through wgpu, many steps in one submission where they are fast, nothing read back
 //! in between.
 
+use super::machine_code::MachineCode;
 use super::pace::{Pace, Slice};
 use super::pipelines::Pipelines;
 use super::{AdapterFacts, Cache, Clock, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
@@ -11,6 +12,7 @@ use crate::kernel::{
 use crate::plan::{Dispatch, PlanId, Program};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -260,16 +262,58 @@ pub(super) struct Prepared {
     grid: [u32; 3],
     /// Its dims and, from [`SLICE_OFFSET`] on, what of the grid is played: all of it but within [`GpuPlayer::submit_call`].
     uniform: wgpu::Buffer,
+    /// Of its kernel's text.
+    pub(super) text_bytes: usize,
 }
 
 impl Prepared {
+    /// A call over a device's buffers: the one of the steps, and one for each of the kernel's bindings.
+    pub(super) fn new<'a>(
+        (device, queue): (&wgpu::Device, &wgpu::Queue),
+        compiled: &Compiled,
+        d: &Dispatch,
+        steps: &wgpu::Buffer,
+        buffers: impl Iterator<Item = &'a wgpu::Buffer>,
+    ) -> Self {
+        let grid = (d.kernel.grid)(&d.dims);
+        let uniform = uniform(device, queue, d, grid);
+        let bytes = |buffer, offset, size| {
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: std::num::NonZeroU64::new(size) })
+        };
+        let mut entries = vec![
+            wgpu::BindGroupEntry { binding: 0, resource: bytes(&uniform, 0, SLICE_OFFSET) },
+            wgpu::BindGroupEntry { binding: SLICE_BINDING, resource: bytes(&uniform, SLICE_OFFSET, size_of::<Slice>() as u64) },
+        ];
+        if d.kernel.step {
+            let resource = bytes(steps, 0, size_of::<StepUniform>() as u64);
+            entries.push(wgpu::BindGroupEntry { binding: STEP_BINDING, resource });
+        }
+        for (binding, buffer) in (FIRST_BINDING..).zip(buffers) {
+            entries.push(wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
+        }
+        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&d.label),
+            layout: &compiled.layout,
+            entries: &entries,
+        });
+        Self {
+            label: d.label.clone(),
+            pipeline: compiled.pipeline.clone(),
+            bind_group,
+            stepped: d.kernel.step,
+            grid,
+            uniform,
+            text_bytes: compiled.text_bytes,
+        }
+    }
+
     /// Appends the call to a pass, with the `i`-th of the steps that were written.
     pub(super) fn encode(&self, pass: &mut wgpu::ComputePass, i: u32) {
         self.encode_slice(pass, i, self.grid);
     }
 
     /// As [`Prepared::encode`], of the slice that lies in the uniform buffer: so many workgroups.
-    fn encode_slice(&self, pass: &mut wgpu::ComputePass, i: u32, [x, y, z]: [u32; 3]) {
+    pub(super) fn encode_slice(&self, pass: &mut wgpu::ComputePass, i: u32, [x, y, z]: [u32; 3]) {
         let offset = [i * STEP_STRIDE as u32];
         pass.push_debug_group(&self.label);
         pass.set_pipeline(&self.pipeline);
@@ -291,13 +335,15 @@ pub struct GpuPlayer {
     name: String,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    program: Program,
+    pub(super) program: Program,
     buffers: Vec<wgpu::Buffer>,
     steps: wgpu::Buffer,
     pub(super) plans: Vec<Vec<Prepared>>,
     pub(super) paces: Vec<Pace>,
     fault: Arc<Mutex<Option<String>>>,
-    first_use: FirstUse,
+    /// Where the driver makes it at a kernel's first dispatch.
+    pub(super) machine_code: Option<MachineCode>,
+    pub(super) first_use: FirstUse,
     /// What [`Player::play_and_read`] read last: its memory serves again.
     read_back: Option<ReadBack>,
     /// Whether something that was timed is too long for one submission, or the timestamps were dead: from then on all is timed by the
@@ -385,7 +431,8 @@ impl GpuPlayer {
             fault,
             read_back: None,
             by_submits: false,
-            first_use: FirstUse { find: adapter.find, open, kernels: 0, compile: 0.0, pipeline_cache: Kept::Nothing },
+            machine_code: adapter.facts.software.then(|| MachineCode::new(adapter.inner.clone(), descriptor)),
+            first_use: FirstUse { find: adapter.find, open, kernels: 0, compile: 0.0, pipeline_cache: Kept::Nothing, helped: 0 },
         };
         let keeps = required_features.contains(wgpu::Features::PIPELINE_CACHE);
         let file = adapter.cache.file("pipelines", &adapter.facts, "bin").filter(|_| keeps);
@@ -432,10 +479,13 @@ impl GpuPlayer {
         let cache = kept.as_ref().map(Pipelines::cache);
         let start = Instant::now();
         let texts: HashMap<_, _> = self.program.plans.iter().flat_map(|plan| &plan.dispatches).map(|d| (text_of(d), d)).collect();
+        let mut texts: Vec<_> = texts.into_iter().map(|(text, d)| (text, d.kernel, d.kernel.wgsl(&d.dims))).collect();
+        // The longest first, beside which all others are compiled.
+        texts.sort_by_key(|(_, _, wgsl)| Reverse(wgsl.len()));
         // Side by side: many drivers make the machine code here.
         let pipelines: HashMap<_, _> = texts
             .into_par_iter()
-            .map(|(text, d)| Ok((text, compile(&self.device, d.kernel, &d.dims, cache)?)))
+            .map(|(text, kernel, wgsl)| Ok((text, compile(&self.device, kernel, wgsl, cache)?)))
             .collect::<Result<_>>()
             .with_context(|| format!("{} refused a kernel; `wgradcam verify` tells which", self.name))?;
         let compiling = start.elapsed();
@@ -447,46 +497,8 @@ impl GpuPlayer {
                 plan.dispatches
                     .iter()
                     .map(|d| {
-                        let (layout, pipeline) = &pipelines[&text_of(d)];
-                        let grid = (d.kernel.grid)(&d.dims);
-                        let uniform = self.uniform(&d.label, &d.dims, grid);
-                        let bytes = |offset, size| {
-                            let size = std::num::NonZeroU64::new(size);
-                            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &uniform, offset, size })
-                        };
-                        let mut entries = vec![
-                            wgpu::BindGroupEntry { binding: 0, resource: bytes(0, SLICE_OFFSET) },
-                            wgpu::BindGroupEntry {
-                                binding: SLICE_BINDING,
-                                resource: bytes(SLICE_OFFSET, size_of::<Slice>() as u64),
-                            },
-                        ];
-                        if d.kernel.step {
-                            entries.push(wgpu::BindGroupEntry {
-                                binding: STEP_BINDING,
-                                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                                    buffer: &self.steps,
-                                    offset: 0,
-                                    size: std::num::NonZeroU64::new(size_of::<StepUniform>() as u64),
-                                }),
-                            });
-                        }
-                        for (binding, id) in (FIRST_BINDING..).zip(&d.buffers) {
-                            entries.push(wgpu::BindGroupEntry { binding, resource: self.buffers[id.0].as_entire_binding() });
-                        }
-                        let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                            label: Some(&d.label),
-                            layout,
-                            entries: &entries,
-                        });
-                        Prepared {
-                            label: d.label.clone(),
-                            pipeline: pipeline.clone(),
-                            bind_group,
-                            stepped: d.kernel.step,
-                            grid,
-                            uniform,
-                        }
+                        let buffers = d.buffers.iter().map(|id| &self.buffers[id.0]);
+                        Prepared::new((&self.device, &self.queue), &pipelines[&text_of(d)], d, &self.steps, buffers)
                     })
                     .collect()
             })
@@ -528,6 +540,7 @@ impl GpuPlayer {
 
     /// Plays a plan once per step; whether `read_back` then lies mapped in its staging memory.
     fn play_steps(&mut self, plan: PlanId, steps: &[Step], read_back: Option<&ReadBack>) -> Result<bool> {
+        self.make_code(plan)?;
         let n = self.plans[plan.0].len();
         let (total, written) = (steps.len() * n, MAX_STEPS * n);
         let mut mapped = false;
@@ -633,20 +646,6 @@ impl GpuPlayer {
         Ok(())
     }
 
-    /// A dispatch's dims and, behind them, all of its grid as the slice to play.
-    fn uniform(&self, label: &str, dims: &[u32], grid: [u32; 3]) -> wgpu::Buffer {
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            size: SLICE_OFFSET + size_of::<Slice>() as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        debug_assert!(4 * dims.len() as u64 <= SLICE_OFFSET, "{label}: the slice would lie on its dims");
-        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(dims));
-        self.queue.write_buffer(&buffer, SLICE_OFFSET, bytemuck::bytes_of(&Slice::beginning_at([0; 3], grid)));
-        buffer
-    }
-
     fn buffer(&self, tensor: &str, values: usize) -> Result<&wgpu::Buffer> {
         let id = self.program.find(tensor).with_context(|| format!("the program has no tensor {tensor}"))?;
         let len = self.program.tensors[id.0].len;
@@ -748,6 +747,7 @@ impl Player for GpuPlayer {
     }
 
     fn time(&mut self, plan: PlanId, steps: &[Step]) -> Result<Timing> {
+        self.make_code(plan)?;
         // What might be long is played before, to know: twice, since the first time may be the driver's compilation.
         for _ in 0..2 {
             if let (true, Some(first)) = (self.paces[plan.0].has_slices(), steps.first()) {
@@ -776,7 +776,22 @@ fn experimental() -> wgpu::ExperimentalFeatures {
     }
 }
 
-fn step_buffer(device: &wgpu::Device) -> wgpu::Buffer {
+/// A dispatch's dims and, behind them, all of its grid as the slice to play.
+fn uniform(device: &wgpu::Device, queue: &wgpu::Queue, d: &Dispatch, grid: [u32; 3]) -> wgpu::Buffer {
+    let Dispatch { label, dims, .. } = d;
+    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size: SLICE_OFFSET + size_of::<Slice>() as u64,
+        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    debug_assert!(4 * dims.len() as u64 <= SLICE_OFFSET, "{label}: the slice would lie on its dims");
+    queue.write_buffer(&buffer, 0, bytemuck::cast_slice(dims));
+    queue.write_buffer(&buffer, SLICE_OFFSET, bytemuck::bytes_of(&Slice::beginning_at([0; 3], grid)));
+    buffer
+}
+
+pub(super) fn step_buffer(device: &wgpu::Device) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("steps"),
         size: STEP_STRIDE * MAX_STEPS as u64,
@@ -785,18 +800,29 @@ fn step_buffer(device: &wgpu::Device) -> wgpu::Buffer {
     })
 }
 
+/// See [`text_of`].
+pub(super) type Text = (&'static str, Vec<(&'static str, u32)>);
+
 /// What tells a dispatch's pipeline from others: the kernel, and what its text is unrolled for.
-fn text_of(d: &Dispatch) -> (&'static str, Vec<(&'static str, u32)>) {
+pub(super) fn text_of(d: &Dispatch) -> Text {
     (d.kernel.key, d.kernel.constants(&d.dims))
 }
 
-/// The layout that the registry states and the pipeline over it, or what the driver has against the kernel.
-fn compile(
+/// A kernel as a device has it.
+pub(super) struct Compiled {
+    /// The layout that the registry states.
+    layout: wgpu::BindGroupLayout,
+    pipeline: wgpu::ComputePipeline,
+    text_bytes: usize,
+}
+
+/// Creates a kernel's pipeline, or tells what the driver has against it.
+pub(super) fn compile(
     device: &wgpu::Device,
     kernel: &Kernel,
-    dims: &[u32],
+    wgsl: String,
     cache: Option<&wgpu::PipelineCache>,
-) -> Result<(wgpu::BindGroupLayout, wgpu::ComputePipeline)> {
+) -> Result<Compiled> {
     // A scope is its thread's own.
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
@@ -815,8 +841,8 @@ fn compile(
         entries.push(entry(i, ty, false));
     }
     let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.key), entries: &entries });
-    let descriptor =
-        wgpu::ShaderModuleDescriptor { label: Some(kernel.file), source: wgpu::ShaderSource::Wgsl(kernel.wgsl(dims).into()) };
+    let text_bytes = wgsl.len();
+    let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.file), source: wgpu::ShaderSource::Wgsl(wgsl.into()) };
     // SAFETY: wgpu asks for it because the module is compiled without injected bounds and loop checks, which cost up to five
     // times a kernel's time. The source is this crate's own registry: every index is clamped or guarded by the dims, every loop
     // ends, no divisor is zero, and `tests/kernels.rs` runs each kernel with sentinels behind every buffer.
@@ -836,5 +862,5 @@ fn compile(
         compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() },
         cache,
     });
-    pollster::block_on(scope.pop()).map_or(Ok((layout, pipeline)), |error| Err(anyhow!("{error}")))
+    pollster::block_on(scope.pop()).map_or(Ok(Compiled { layout, pipeline, text_bytes }), |error| Err(anyhow!("{error}")))
 }

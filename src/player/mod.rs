@@ -4,6 +4,7 @@ mod adapters;
 mod cache;
 mod cpu;
 mod gpu;
+mod machine_code;
 mod pace;
 mod pipelines;
 mod profile;

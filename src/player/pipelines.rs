@@ -34,17 +34,23 @@ pub struct FirstUse {
     pub compile: f64,
     /// What the pipeline cache had for them.
     pub pipeline_cache: Kept,
+    /// Kernels whose machine code other devices of a software adapter made, so far, when a plan was first played.
+    pub helped: usize,
 }
 
 impl Display for FirstUse {
     fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
-        let Self { find, open, kernels, compile, pipeline_cache } = self;
+        let Self { find, open, kernels, compile, pipeline_cache, helped } = self;
         write!(f, "opened the device in {:.2} s, compiled {kernels} kernels in {compile:.2} s ", find + open)?;
         match pipeline_cache {
-            Kept::Nothing => write!(f, "(no pipeline cache)"),
-            Kept::Bytes(0) => write!(f, "(pipeline cache: empty)"),
-            Kept::Bytes(n) => write!(f, "(pipeline cache: {:.1} KiB of earlier runs)", *n as f64 / 1024.0),
+            Kept::Nothing => write!(f, "(no pipeline cache)")?,
+            Kept::Bytes(0) => write!(f, "(pipeline cache: empty)")?,
+            Kept::Bytes(n) => write!(f, "(pipeline cache: {:.1} KiB of earlier runs)", *n as f64 / 1024.0)?,
         }
+        if *helped > 0 {
+            write!(f, ", other devices of the adapter made the machine code of {helped}")?;
+        }
+        Ok(())
     }
 }
 
@@ -125,10 +131,13 @@ mod tests {
 
     #[test]
     fn the_line_says_what_was_kept() {
-        let line = |pipeline_cache| FirstUse { find: 0.25, open: 0.5, kernels: 31, compile: 0.8, pipeline_cache }.to_string();
+        let first_use = |pipeline_cache| FirstUse { find: 0.25, open: 0.5, kernels: 31, compile: 0.8, pipeline_cache, helped: 0 };
+        let line = |pipeline_cache| first_use(pipeline_cache).to_string();
         let start = "opened the device in 0.75 s, compiled 31 kernels in 0.80 s ";
         assert_eq!(line(Kept::Nothing), format!("{start}(no pipeline cache)"));
         assert_eq!(line(Kept::Bytes(0)), format!("{start}(pipeline cache: empty)"));
         assert_eq!(line(Kept::Bytes(1536)), format!("{start}(pipeline cache: 1.5 KiB of earlier runs)"));
+        let helped = FirstUse { helped: 14, ..first_use(Kept::Nothing) }.to_string();
+        assert_eq!(helped, format!("{start}(no pipeline cache), other devices of the adapter made the machine code of 14"));
     }
 }
