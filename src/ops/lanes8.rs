@@ -9,7 +9,7 @@ use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
 use crate::kernel::{Bound, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, Variant, another, passes};
 
-const WINOGRAD4_WGSL: &str = include_str!("../../shaders/shared/winograd4.wgsl.jinja");
+pub(super) const WINOGRAD4_WGSL: &str = include_str!("../../shaders/shared/winograd4.wgsl.jinja");
 
 /// Lanes of a workgroup.
 pub(super) const LANES: u32 = 8;
@@ -76,7 +76,7 @@ fn input4_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
     vec![("OUT_C", d.out_c), ("LANE_C", INPUT4_C)]
 }
 
-fn tiles([height, width, channels]: [u32; 3], side: usize) -> OutputTiles {
+pub(super) fn tiles([height, width, channels]: [u32; 3], side: usize) -> OutputTiles {
     OutputTiles { height: height as usize, width: width as usize, channels: channels as usize, side }
 }
 
