@@ -3,7 +3,8 @@
 //!
 //! `gather.bytes` leaves a word to a pixel, a quarter of what four floats take, and who reads it makes floats of three bytes. So
 //! the fourth channel, which is there for the alignment of floats and always 0, costs neither loads nor products. The sums are the
-//! same ones in the same order as those of [`super::conv2d_relu_maxpool2x2`] on `gather.forward`'s x.
+//! same ones in the same order as those of [`super::conv2d_relu_maxpool2x2`] on `gather.forward`'s x, but for the forward of the eight
+//! lanes, which makes larger tiles.
 
 use super::conv2d::{self, Conv2dDims, Input};
 use super::conv2d_relu_maxpool2x2 as fused;
