@@ -37,11 +37,12 @@ pub const INEXACT: &[&str] = &["gradcam.weights", "batch_mean.forward"];
 /// Kernels with a [`Bound::Own`] whose results are sums all the same, which small integers leave exact.
 pub const SUMS: &[&str] = &["conv2d_relu_maxpool2x2.backward_weight/winograd_tile"];
 
-/// Techniques that take fractions of their first buffer: their denominator. F(4x4,3x3) takes sixths and twenty-fourths, of rows and of
+/// Techniques that take fractions of their weights: their denominator. F(4x4,3x3) takes sixths and twenty-fourths, of rows and of
 /// columns.
 pub const FRACTIONS: &[(&str, u32)] = &[
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", 24 * 24),
     ("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8", 24 * 24),
+    ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8", 24 * 24),
 ];
 
 /// Words behind every buffer.
@@ -322,7 +323,7 @@ fn draw(kernel: &Kernel, dims: &[u32], tier: Tier, [seed, place]: [u32; 2], bind
                 .map(|i| rng::hash3(seed, 100 + place, i))
                 .map(|bits| match (tier, fractions) {
                     (Tier::Integers, None) => (bits % 9) as f32 - 4.0,
-                    (Tier::Integers, Some(unit)) => ((bits % 3) as f32 - 1.0) * if place == 0 { unit } else { 1.0 },
+                    (Tier::Integers, Some(unit)) => ((bits % 3) as f32 - 1.0) * if binding.name == "weight" { unit } else { 1.0 },
                     (Tier::Floats, _) => 2.0 * rng::unit(bits) - 1.0,
                 })
                 .collect(),

@@ -3,11 +3,12 @@
 //!
 //! `gather.bytes` leaves a word to a pixel, a quarter of what four floats take, and who reads it makes floats of three bytes. So
 //! the fourth channel, which is there for the alignment of floats and always 0, costs neither loads nor products. The sums are the
-//! same ones in the same order as those of [`super::conv2d_relu_maxpool2x2`] on `gather.forward`'s x.
+//! same ones in the same order as those of [`super::conv2d_relu_maxpool2x2`] on `gather.forward`'s x, but for the forward of the eight
+//! lanes, which makes larger tiles.
 
 use super::conv2d::{self, Conv2dDims, Input};
 use super::conv2d_relu_maxpool2x2 as fused;
-use super::lanes8::{self, LANES, lane_channels};
+use super::lanes8::{self, LANES, WINOGRAD4_WGSL, lane_channels, tiles};
 use super::product;
 use super::tile;
 use crate::kernel::{
@@ -135,7 +136,8 @@ fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
         Conv2dDims::new(1, [4, 4, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [9, 6, 4], 48, [3, 3], false, true),
         Conv2dDims::new(3, [11, 14, 4], 16, [3, 3], true, true),
-        Conv2dDims::new(2, [9, 13, 4], 32, [3, 3], false, true),
+        Conv2dDims::new(2, [9, 41, 4], 32, [3, 3], false, true),
+        Conv2dDims::new(2, [7, 40, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [7, 9, 4], 64, [3, 3], true, true),
         Conv2dDims::new(46, [8, 5, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [5, 137, 4], 8, [3, 3], false, true),
@@ -146,6 +148,11 @@ fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     .into_iter()
     .filter(|d| fits(d))
     .collect()
+}
+
+/// Whether a picture's rows are whole pairs of pixels, which the eight-lane kernels load for the price of one.
+fn paired(d: &Conv2dDims) -> bool {
+    d.in_w.is_multiple_of(2)
 }
 
 /// Windows of a pass of the eight-lane weight gradient's loop.
@@ -253,23 +260,42 @@ pub const TECHNIQUES: &[Kernel] = &[
         )
     },
     Kernel {
+        shared: &[SLICE_WGSL, WINOGRAD4_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
         },
         loops: |d| {
-            let d = Conv2dDims::of(d);
-            passes(&[d.out_h as usize / 2, d.out_w as usize / 2])
+            // The innermost loop's passes are a row's tiles, over all passes of the one around it.
+            let [rows, tiles] = [Conv2dDims::of(d).out_h, Conv2dDims::of(d).out_w].map(|n| (n as usize / 2).div_ceil(2));
+            passes(&[rows, tiles.div_ceil(LANES as usize)]) + rows * (tiles + tiles.div_ceil(LANES as usize))
         },
+        // With so few channels the transforms' own roundings count: four in a row to a side of the input's and of the output's, three of
+        // the filters'.
+        bound: Bound::Tile(
+            |d| {
+                let d = Conv2dDims::of(d);
+                f64::from(d.k_h * d.k_w * COLOURS) + 2.0 + 2.0 * (4.0 + 4.0 + 3.0)
+            },
+            |d| {
+                let d = Conv2dDims::of(d);
+                tiles([d.out_h / 2, d.out_w / 2, d.out_c], 2)
+            },
+        ),
         cases: || variant_cases(lanes8::forward_fits),
         ..another(
             &KERNELS[0],
-            "conv2d_relu_maxpool2x2.forward_pictures/winograd_lanes8",
+            "conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8",
             "lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
             variant(KERNELS[0].key, true, lanes8::forward_fits, |d| {
                 let d = Conv2dDims::of(d);
-                vec![("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(d.pad_top + d.pad_left > 0))]
+                let padded = d.pad_top + d.pad_left > 0;
+                vec![
+                    ("LANE_C", lane_channels(d.out_c)),
+                    ("PADDED", u32::from(padded)),
+                    ("PAIRED", u32::from(!padded && paired(d))),
+                ]
             }),
         )
     },
@@ -290,7 +316,7 @@ pub const TECHNIQUES: &[Kernel] = &[
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
             variant(KERNELS[1].key, true, lanes8::weight_fits, |d| {
                 let d = Conv2dDims::of(d);
-                vec![("LANE_C", lane_channels(d.out_c)), ("SPREAD", u32::from(d.out_c == 16))]
+                vec![("LANE_C", lane_channels(d.out_c)), ("SPREAD", u32::from(d.out_c == 16)), ("PAIRED", u32::from(paired(d)))]
             }),
         )
     },
@@ -313,7 +339,7 @@ mod tests {
         let [forward, weight] = ["forward", "backward_weight"].map(|entry| format!("conv2d_relu_maxpool2x2.{entry}_pictures"));
         takes(&format!("{forward}/tile"), &[conv(8, false), conv(16, true)], &[conv(12, false), wide]);
         takes(&format!("{weight}/tile"), &[conv(8, false), conv(16, true)], &[conv(12, false), wide]);
-        takes(&format!("{forward}/winograd_lanes8"), &[conv(16, false), conv(32, true)], &[conv(8, false), wide]);
+        takes(&format!("{forward}/winograd4_lanes8"), &[conv(16, false), conv(32, true)], &[conv(8, false), wide]);
         takes(&format!("{weight}/sparse_lanes8"), &[conv(16, false), conv(32, false)], &[conv(16, true), conv(8, false), wide]);
     }
 }
