@@ -319,7 +319,7 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "var p{{ co }} = 0.0", "var p{{ co }} = 1.0"),
     ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "if (beside)", "if (true)"),
     ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "if (below) {", "if (true) {"),
-    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "dx[out + dims.in_w * row_ci] = words(l1 - l2 + l3)", "dx[out + dims.in_w * row_ci] = words(l1 - l2 - l3)"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_lanes8", "dx[out + dims.in_w * row_ci] = l1 - l2 + l3", "dx[out + dims.in_w * row_ci] = l1 - l2 - l3"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "0.041666668 * g0 + 0.16666667 * g2", "0.041666668 * g0 + 0.083333336 * g2"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "0.25 * g0, even - odd, even + odd", "0.25 * g0, even + odd, even - odd"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "d4 - 4.0 * d2", "d4 - 4.0 * d1"),
