@@ -117,7 +117,7 @@ pub fn chart(title: &str, note: &str, roof: &Roof, points: &[Point]) -> RgbImage
     let peak = roof.highest() / 1e9;
     let y = Axis::new(rates.chain([peak * 1.3]), TOP + PLOT_HEIGHT, TOP);
     grid(&mut canvas, &x, &y);
-    roof_lines(&mut canvas, &x, &y, roof);
+    let mut taken = roof_lines(&mut canvas, &x, &y, roof);
 
     let total: f64 = points.iter().map(|p| p.seconds).sum();
     let share = |p: &Point| if total > 0.0 { p.seconds / total } else { 0.0 };
@@ -126,7 +126,6 @@ pub fn chart(title: &str, note: &str, roof: &Roof, points: &[Point]) -> RgbImage
     let radius = |p: &Point| (26.0 * share(p).sqrt() as f32).clamp(3.5, 16.0);
     let marks: Vec<Option<(f32, f32)>> =
         points.iter().map(|p| placed(p).then(|| (x.place(p.flops / p.bytes), y.place(p.flops / p.seconds / 1e9)))).collect();
-    let mut taken: Vec<Taken> = Vec::new();
     // Large discs first, so that none hides a smaller one; a white rim parts those that touch.
     let mut by_size: Vec<usize> = (0..points.len()).collect();
     by_size.sort_by(|&a, &b| points[b].seconds.total_cmp(&points[a].seconds));
@@ -169,11 +168,13 @@ fn grid(canvas: &mut Canvas, x: &Axis, y: &Axis) {
     canvas.text_up("GFLOP/s", 24.0, TOP + PLOT_HEIGHT / 2.0, axis);
 }
 
-fn roof_lines(canvas: &mut Canvas, x: &Axis, y: &Axis, roof: &Roof) {
+/// Returns where the words stand.
+fn roof_lines(canvas: &mut Canvas, x: &Axis, y: &Axis, roof: &Roof) -> Vec<Taken> {
     let ridge = roof.highest() / roof.bytes;
     if !(ridge.is_finite() && ridge > 0.0) {
-        return;
+        return Vec::new();
     }
+    let mut labels = Vec::new();
     let at = |intensity: f64, flops: f64| (x.place(intensity), y.place(flops / 1e9));
     // The slope enters where the later of the two axes begins.
     let start = 10f64.powi(x.low).max(10f64.powi(y.low) * 1e9 / roof.bytes);
@@ -182,14 +183,19 @@ fn roof_lines(canvas: &mut Canvas, x: &Axis, y: &Axis, roof: &Roof) {
     for (flops, of) in second.into_iter().chain([(roof.flops, if second.is_some() { " in f32" } else { "" })]) {
         let (right, top) = at(10f64.powi(x.high), flops);
         canvas.stroke(at(flops / roof.bytes, flops), (right, top), 2.5, INK);
-        // The lower one's words stand below it, so that two peaks may be close.
-        let drop = if flops < roof.highest() { 18.0 } else { -8.0 };
-        canvas.text(&format!("{} GFLOP/s{of}", digits(flops / 1e9)), right - 8.0, top + drop, TEXT.align(Align::End));
+        // Kernels stand below their roof; the lower one's words do too where the other roof is close.
+        let apart = top - y.place(roof.highest() / 1e9);
+        let drop = if apart > 0.0 && apart < 24.0 { 18.0 } else { -8.0 };
+        labels.push((format!("{} GFLOP/s{of}", digits(flops / 1e9)), right - 8.0, top + drop));
     }
     let middle = (start * ridge).sqrt();
     let middle = at(middle, roof.bytes * middle);
-    let words = format!("{} GB/s", digits(roof.bytes / 1e9));
-    canvas.text(&words, middle.0 - 10.0, middle.1 - 8.0, TEXT.align(Align::End));
+    labels.push((format!("{} GB/s", digits(roof.bytes / 1e9)), middle.0 - 10.0, middle.1 - 8.0));
+    let taken = labels.into_iter().map(|(words, right, baseline)| {
+        canvas.text(&words, right, baseline, TEXT.align(Align::End));
+        [right - text::width(&words, TEXT.size, TEXT.weight), baseline - TEXT.size, right, baseline + 3.0]
+    });
+    taken.collect()
 }
 
 /// Writes a point's number at the first of the places around it where nothing stands yet, with a line to it from further away.
