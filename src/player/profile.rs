@@ -193,7 +193,7 @@ const ROUNDS: u32 = 1024;
 /// Invocations of `peak.flops`, tried in this order until one takes [`LONG_ENOUGH`].
 const INVOCATIONS: [u32; 4] = [1 << 12, 1 << 15, 1 << 19, 1 << 22];
 /// Elements and rounds of the products, tried in the same way: few where a CPU multiplies them one by one.
-const PRODUCTS: [(u32, u32); 5] = [(1 << 16, 16), (1 << 19, 32), (1 << 21, 128), (1 << 22, 1024), (1 << 23, 8192)];
+const PRODUCTS: [(u32, u32); 5] = [(1 << 17, 32), (1 << 20, 64), (1 << 21, 512), (1 << 22, 4096), (1 << 23, 8192)];
 /// Seconds beside which a dispatch's own cost is nothing.
 const LONG_ENOUGH: f64 = 0.01;
 /// Bytes of each side of the copy on a real GPU, past every cache, and on a software adapter or the CPU path.
