@@ -546,6 +546,13 @@ fn products_of_f16_are_a_setting_of_the_run_and_an_error_where_there_are_none() 
     assert!((loss("f16") - loss("f32")).abs() < 0.01 * loss("f32"), "{} {}", loss("f16"), loss("f32"));
     let ran = good(dir, "gradcam half set --limit 2 --check --device gpu --precision f16");
     assert!(ran.out.contains("adds up to the score"), "{}", ran.out);
+    // A profile divides them by a peak of their own.
+    let peaks = |flags: &str| -> Value {
+        let ran = good(dir, &format!("profile --json --repeat 1 --device gpu {TUNED} --precision {flags}"));
+        serde_json::from_str::<Value>(&ran.out).expect("JSON")["peaks"].take()
+    };
+    assert!(peaks("f16")["products"].as_f64().is_some_and(|flops| flops > 0.0));
+    assert!(peaks("f32").get("products").is_none());
 }
 
 #[test]

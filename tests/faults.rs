@@ -646,6 +646,16 @@ const FAULTS: &[Fault] = &[
     ("peak.flops", "id < dims.len)", "id <= dims.len)"),
     ("peak.copy", "copied[id] = source[id]", "copied[id] = source[id ^ 1u]"),
     ("peak.copy", "dims.len / 4u", "dims.len / 8u"),
+    // peak_products.wgsl, coop/peak_products.wgsl.jinja
+    ("peak.products", "round < dims.rounds", "round + 1u < dims.rounds"),
+    ("peak.products", "l < 16u", "l < 15u"),
+    ("peak.products", "id % 128u]", "id % 64u]"),
+    ("peak.products", "row * 16u + l", "row * 16u"),
+    ("peak.products/coop8", "round < dims.rounds", "round < max(dims.rounds, 1u)"),
+    ("peak.products/coop8", "a{{ k }}_{{ m }}, b{{ k }}_{{ n }}, sums", "a{{ k }}_{{ m }}, b{{ k }}_{{ n // 2 }}, sums"),
+    ("peak.products/coop8", "{{ k * 32 + n * fours }}u", "{{ n * fours }}u"),
+    ("peak.products/coop8", "owner / {{ beside }}u * {{ 2 * SIDE }}u", "owner / {{ beside }}u * {{ SIDE }}u"),
+    ("peak.products/coop8", "x[group * 256u + id", "x[id"),
 ];
 
 /// Faults that the harness lets pass on some driver, and why it may.

@@ -83,6 +83,10 @@ fn stated_bytes_are_those_of_the_buffers_and_stated_products_are_counted() {
                 // 12 chains of 4 multiply-adds a round.
                 assert_eq!(cost.flops, 2.0 * 48.0 * product(&["rounds", "len"]), "{dims:?}");
             }
+            if kernel.key.starts_with("peak.products") {
+                // 16 multiply-adds an element and round.
+                assert_eq!(cost.flops, 2.0 * 16.0 * product(&["rounds", "len"]), "{dims:?}");
+            }
             let sums = ["reduce", "conv2d.update_weight"].iter().any(|what| kernel.key.contains(what));
             let products = !sums && (kernel.key.starts_with("conv2d") || kernel.key.starts_with("dense"));
             if large && !kernel.key.starts_with("gather") {

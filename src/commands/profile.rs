@@ -161,6 +161,12 @@ struct Row {
     bound: BoundBy,
 }
 
+impl Row {
+    fn precision(&self) -> Precision {
+        kernel::by_key(self.kernel).precision()
+    }
+}
+
 /// Everything that was measured.
 #[derive(Serialize)]
 struct Profile {
@@ -200,6 +206,9 @@ impl Profile {
         timing: Timing,
     ) -> Self {
         let rows = rows(plan, &timing, &peaks);
+        let f16 = rows.iter().any(|r| r.precision() == Precision::F16);
+        // A network without products of f16 has none to divide by it.
+        let peaks = Peaks { products: peaks.products.filter(|_| f16), ..peaks };
         Self {
             device,
             adapter,
@@ -225,8 +234,9 @@ impl Profile {
         say!("{}{driver}", self.device);
         say!("A step of {} at batch {}, median of {}, by {}", self.mode(), self.batch, self.repeat, self.clock_text());
         let measured = if self.adapter.is_some() { "multiply-adds in registers" } else { "matrix products in cache" };
+        let products = p.products.map_or(String::new(), |flops| format!("{} GFLOP/s (products of f16), ", digits(flops / 1e9)));
         say!(
-            "Measured peaks: {} GFLOP/s ({measured}), {} GB/s (a copy of {:.0} MiB), {} us for a dispatch that does nothing",
+            "Measured peaks: {} GFLOP/s ({measured}), {products}{} GB/s (a copy of {:.0} MiB), {} us for a dispatch that does nothing",
             digits(p.flops / 1e9),
             digits(p.bytes / 1e9),
             p.copied / 2.0 / f64::from(1 << 20),
@@ -280,11 +290,7 @@ impl Profile {
             self.batch as f64 / w.median,
             digits(flops / w.median / 1e9)
         );
-        let of_f16 = |r: &Row| kernel::by_key(r.kernel).precision() == Precision::F16;
-        if self.rows.iter().any(of_f16) {
-            say!("The products of f16 are counted against the peak of f32, since that of the matrix units is not measured.");
-        }
-        if self.rows.iter().any(|r| r.of_peak > 1.0 && !of_f16(r)) {
+        if self.rows.iter().any(|r| r.of_peak > 1.0) {
             say!("Above 100 % of peak: the data stayed in cache, which the copy's did not, or the copy met a busier machine.");
         }
     }
@@ -350,12 +356,19 @@ impl Profile {
         rows.sort_by(|a, b| b.seconds.median.total_cmp(&a.seconds.median));
         let points: Vec<_> = rows
             .iter()
-            .map(|r| roofline::Point { label: &r.label, flops: r.flops, bytes: r.bytes, seconds: r.seconds.median })
+            .map(|r| roofline::Point {
+                label: &r.label,
+                flops: r.flops,
+                bytes: r.bytes,
+                seconds: r.seconds.median,
+                f16: r.precision() == Precision::F16,
+            })
             .collect();
         let title = format!("{}: a step of {} at batch {}", self.device, self.mode(), self.batch);
         let note =
             format!("Median of {}; a disc's area is the kernel's share of the time; roof measured on this device", self.repeat);
-        roofline::chart(&title, &note, &roofline::Roof { flops: self.peaks.flops, bytes: self.peaks.bytes }, &points)
+        let Peaks { flops, products, bytes, .. } = self.peaks;
+        roofline::chart(&title, &note, &roofline::Roof { flops, products, bytes }, &points)
     }
 }
 
@@ -386,7 +399,7 @@ fn rows(plan: &Plan, timing: &Timing, peaks: &Peaks) -> Vec<Row> {
 fn row(label: &str, kernel: &'static str, calls: usize, seconds: Spread, cost: Cost, peaks: &Peaks) -> Row {
     // A clock too coarse for the kernel reads 0; its rates are unknown, not infinite.
     let rate = |amount: f64| if seconds.median > 0.0 { amount / seconds.median } else { 0.0 };
-    let (at_compute, at_memory) = (cost.flops / peaks.flops, cost.bytes / peaks.bytes);
+    let (at_compute, at_memory) = (cost.flops / peaks.of(kernel::by_key(kernel).precision()), cost.bytes / peaks.bytes);
     let bound = match () {
         () if at_compute.max(at_memory) < peaks.dispatch * calls as f64 => BoundBy::Dispatch,
         () if at_compute > at_memory => BoundBy::Compute,
@@ -411,11 +424,12 @@ fn row(label: &str, kernel: &'static str, calls: usize, seconds: Spread, cost: C
 mod tests {
     use super::*;
     use crate::kernel::Dims;
+    use crate::ops::dense::DenseDims;
     use crate::ops::relu::FlatDims;
     use crate::plan::Program;
     use crate::player::Span;
 
-    const PEAKS: Peaks = Peaks { flops: 1e9, bytes: 1e9, copied: 8.0, dispatch: 1e-6 };
+    const PEAKS: Peaks = Peaks { flops: 1e9, products: Some(4e9), bytes: 1e9, copied: 8.0, dispatch: 1e-6 };
 
     fn profile(lens: &[(&str, u32)], seconds: &[&[f64]]) -> Profile {
         let mut program = Program::new();
@@ -460,10 +474,31 @@ mod tests {
 
     #[test]
     fn what_bounds_a_kernel() {
-        let bound = |flops, bytes, seconds| row("a", "k", 1, Spread::of(vec![seconds]), Cost { flops, bytes }, &PEAKS).bound;
-        assert_eq!(bound(2e6, 1e6, 0.1), BoundBy::Compute);
-        assert_eq!(bound(0.0, 1e6, 0.1), BoundBy::Memory);
-        assert_eq!(bound(500.0, 100.0, 0.1), BoundBy::Dispatch);
+        let of = |kernel, flops, bytes| row("a", kernel, 1, Spread::of(vec![0.1]), Cost { flops, bytes }, &PEAKS);
+        let bound = |flops, bytes| of("dense.forward", flops, bytes).bound;
+        assert_eq!(bound(2e6, 1e6), BoundBy::Compute);
+        assert_eq!(bound(0.0, 1e6), BoundBy::Memory);
+        assert_eq!(bound(500.0, 100.0), BoundBy::Dispatch);
+        // Products of f16 have a peak of their own.
+        let f16 = |flops, bytes| of("dense.forward/coop", flops, bytes);
+        assert_eq!((f16(2e6, 1e6).bound, f16(5e6, 1e6).bound), (BoundBy::Memory, BoundBy::Compute));
+        let ratio = of("dense.forward", 2e7, 1e6).of_peak / f16(2e7, 1e6).of_peak;
+        assert!((ratio - 4.0).abs() < 1e-9, "{ratio}");
+    }
+
+    #[test]
+    fn the_peak_of_f16_is_told_where_f16_is_multiplied() {
+        let of = |kernel: &str| {
+            let mut program = Program::new();
+            program.begin("train", 1);
+            program.dispatch("a", kernel, DenseDims::new(1, 32, 32, true).words(), &["x", "weight", "partial"]);
+            let timing = Timing { clock: Clock::Timestamps, steps: vec![vec![Span { start: 0.0, end: 1e-3 }]] };
+            let p = Profile::new("a".into(), None, ProfileMode::Train, &program.plans[0], PEAKS, Spread::of(vec![1.0]), timing);
+            p.roofline();
+            serde_json::to_value(&p).unwrap()["peaks"].as_object().unwrap().clone()
+        };
+        assert!(!of("dense.forward").contains_key("products"));
+        assert_eq!(of("dense.forward/coop")["products"], 4e9);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
+use super::peak::{self, PeakDims};
 use super::product;
 use super::tile::{dense_fits, three_by_three};
 use crate::kernel::{
@@ -132,6 +133,14 @@ fn conv_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     .collect()
 }
 
+/// Elements of a workgroup's block of `peak.products`, 64 rows.
+const PRODUCTS: u32 = 64 * 128;
+
+fn products_fit(d: &[u32]) -> bool {
+    let len = PeakDims::of(d).len;
+    len.is_multiple_of(PRODUCTS) && (1..=MAX_GROUPS).contains(&(len / PRODUCTS))
+}
+
 fn dense_cases() -> Vec<Vec<u32>> {
     [(1, 32, 32), (3, 44, 52), (3, 300, 36), (5, 64, 100), (70, 516, 68), (64, 128, 64), (130, 300, 132), (16, 12_544, 128)]
         .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, true).words())
@@ -239,7 +248,7 @@ const fn backward_weight<const T: usize>(key: &'static str) -> Kernel {
 }
 
 /// The variants on one kind of tiles. Their keys are in the order of the arrays below.
-const fn on<const T: usize>(keys: [&'static str; 6]) -> [Kernel; 6] {
+const fn on<const T: usize>(keys: [&'static str; 7]) -> [Kernel; 7] {
     let tiles = KINDS[T];
     [
         forward::<T>(keys[0]),
@@ -328,6 +337,19 @@ const fn on<const T: usize>(keys: [&'static str; 6]) -> [Kernel; 6] {
                 },
             )
         },
+        Kernel {
+            grid: |d| [PeakDims::of(d).len / PRODUCTS, 1, 1],
+            loops: |d| passes(&[PeakDims::of(d).rounds as usize]),
+            bound: Bound::Twin(|d| CUT * (f64::from(16 * PeakDims::of(d).rounds) + 1.0)),
+            cases: || peak::cases(&[[8192, 1], [16_384, 0], [24_576, 5], [40_960, 67], [532_480, 3]]),
+            ..another(
+                &peak::KERNELS[2],
+                keys[6],
+                "coop/peak_products.wgsl.jinja",
+                include_str!("../../shaders/coop/peak_products.wgsl.jinja"),
+                variant("peak.products", tiles, products_fit, |_| vec![("SIDE", KINDS[T].side)]),
+            )
+        },
     ]
 }
 
@@ -347,6 +369,7 @@ pub const KERNELS: &[Kernel] = &on::<0>([
     "dense.forward/coop",
     "dense.backward_input/coop",
     "dense.update_weight/coop",
+    "peak.products/coop",
 ]);
 
 /// The variants on tiles of 8 x 8.
@@ -357,6 +380,7 @@ pub const KERNELS8: &[Kernel] = &on::<1>([
     "dense.forward/coop8",
     "dense.backward_input/coop8",
     "dense.update_weight/coop8",
+    "peak.products/coop8",
 ]);
 
 #[cfg(test)]
@@ -405,6 +429,14 @@ mod tests {
                 takes(&key, &[d, splits(MAX_GROUPS)], &[dense(1, 28, 32), dense(1, 32, 28), splits(MAX_GROUPS + 1)]);
                 takes(&key, &[], &[DenseDims { in_n: 64 * MAX_GROUPS + 1, ..d }]);
             }
+        }
+    }
+
+    #[test]
+    fn products_for_the_peak_are_whole_blocks() {
+        let of = |len| PeakDims { len, rounds: 1 };
+        for key in ["peak.products/coop", "peak.products/coop8"] {
+            takes(key, &[of(PRODUCTS), of(PRODUCTS * MAX_GROUPS)], &[of(0), of(PRODUCTS + 128), of(PRODUCTS * (MAX_GROUPS + 1))]);
         }
     }
 

@@ -1,23 +1,28 @@
-//! What a device can do at best: `shaders/peak.wgsl`. No network plays these kernels; `wgradcam profile` measures the adapter's
-//! peaks with them and divides by those.
+//! What a device can do at best: `shaders/peak.wgsl` and, for matrix units, `shaders/coop/peak_products.wgsl.jinja`. No network plays
+//! these kernels; `wgradcam profile` measures the adapter's peaks with them and divides by those.
 
 use super::gemm::{Mat, matmul};
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, Values, grid, no_loops, passes};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, Values, grid, no_loops, passes, random_input};
 use rayon::prelude::*;
 use std::time::Instant;
 
 crate::dims! {
     /// Size of one measurement.
     pub struct PeakDims {
-        /// Elements, a multiple of 4 for the copy.
+        /// Elements, a multiple of 4 for the copy, of 128 for products.
         len,
-        /// Rounds of four multiply-adds in each chain of `peak.flops`, at most 65,535; the copy has none.
+        /// Rounds of four multiply-adds in each chain of `peak.flops`, or of `peak.products`, at most 65,535; the copy has none.
         rounds,
     }
 }
 
 /// Chains of dependent multiply-adds that every invocation of `peak.flops` keeps going at once.
 const CHAINS: usize = 12;
+
+/// Columns of `peak.products`.
+const COLUMNS: usize = 128;
+/// Terms of its products.
+const TERMS: usize = 16;
 
 const SOURCE: &str = include_str!("../../shaders/peak.wgsl");
 
@@ -26,9 +31,16 @@ fn len(d: &[u32]) -> usize {
 }
 /// Multiply-adds of one chain.
 fn links(d: &[u32]) -> usize {
-    4 * PeakDims::of(d).rounds as usize
+    4 * rounds(d)
 }
-fn cases(cases: &[[u32; 2]]) -> Vec<Vec<u32>> {
+fn rounds(d: &[u32]) -> usize {
+    PeakDims::of(d).rounds as usize
+}
+/// Elements of the left factor of `peak.products`.
+fn left(d: &[u32]) -> usize {
+    len(d) / COLUMNS * TERMS
+}
+pub(super) fn cases(cases: &[[u32; 2]]) -> Vec<Vec<u32>> {
     cases.iter().map(|&[len, rounds]| PeakDims { len, rounds }.words()).collect()
 }
 
@@ -46,7 +58,7 @@ pub const KERNELS: &[Kernel] = &[
         step: false,
         bindings: &[Binding::read("x", len), Binding::read("line", |_| 2), Binding::write("y", len)],
         grid: |d| grid(len(d)),
-        loops: |d| passes(&[PeakDims::of(d).rounds as usize]),
+        loops: |d| passes(&[rounds(d)]),
         cost: |d| Cost { flops: 2.0 * (CHAINS * links(d)) as f64 * len(d) as f64, bytes: 8.0 * len(d) as f64 },
         twin: crate::twin!(flops),
         // The start's, two per link where the adapter has no fused multiply-add, and the sum of the chains.
@@ -72,7 +84,29 @@ pub const KERNELS: &[Kernel] = &[
         twin: crate::twin!(copy),
         bound: Bound::Twin(|_| 0.0),
         cases: || cases(&[[4, 0], [256, 0], [260, 0], [70_000, 0]]),
-        input: crate::kernel::random_input,
+        input: random_input,
+    },
+    Kernel {
+        key: "peak.products",
+        variant: None,
+        formula: "y[i,j] = rounds times the sum over 16 terms l of x[i,l] * weight[l,j], with 128 columns j",
+        file: "peak_products.wgsl",
+        source: include_str!("../../shaders/peak_products.wgsl"),
+        shared: &[SLICE_WGSL],
+        entry: "products",
+        dims: PeakDims::FIELDS,
+        step: false,
+        bindings: &[Binding::read("x", left), Binding::read("weight", |_| TERMS * COLUMNS), Binding::write("y", len)],
+        grid: |d| grid(len(d)),
+        loops: |d| passes(&[rounds(d), TERMS]),
+        cost: |d| Cost {
+            flops: 2.0 * (TERMS * rounds(d)) as f64 * len(d) as f64,
+            bytes: 4.0 * (left(d) + TERMS * COLUMNS + len(d)) as f64,
+        },
+        twin: crate::twin!(products),
+        bound: Bound::Twin(|d| (2 * TERMS * rounds(d) + 1) as f64),
+        cases: || cases(&[[128, 1], [640, 0], [384, 3], [8192, 5], [24_576, 40]]),
+        input: random_input,
     },
 ];
 
@@ -93,6 +127,15 @@ fn copy<T: Real>(call: &mut Call<T>) {
     let source = &call.read(0)[..n];
     let pieces = call.writes[0].f_mut()[..n].par_chunks_mut(1 << 16);
     pieces.zip(source.par_chunks(1 << 16)).for_each(|(to, from)| to.copy_from_slice(from));
+}
+
+fn products<T: Real>(call: &mut Call<T>) {
+    let (x, weight, n) = (call.read(0), call.read(1), T::of(rounds(call.dims) as f64));
+    for (y, x) in call.writes[0].f_mut()[..len(call.dims)].chunks_exact_mut(COLUMNS).zip(x.chunks_exact(TERMS)) {
+        for (j, y) in y.iter_mut().enumerate() {
+            *y = n * (0..TERMS).map(|l| x[l] * weight[l * COLUMNS + j]).sum::<T>();
+        }
+    }
 }
 
 /// Operations per second of the CPU path at its best: a square matrix product in every thread, small enough to stay in cache.

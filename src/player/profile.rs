@@ -2,10 +2,11 @@
 
 use super::{Choice, CpuPlayer, GpuPlayer, Player};
 use crate::engine::reading_step;
-use crate::kernel::{Cost, Dims, Step};
+use crate::kernel::{self, Cost, Dims, Kernel, Precision, Step};
 use crate::ops::peak::{PeakDims, cpu_flops};
 use crate::plan::{PlanId, Program};
-use anyhow::Result;
+use crate::rng;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -58,11 +59,14 @@ pub struct Timing {
     pub steps: Vec<Vec<Span>>,
 }
 
-/// What a device reached in the two kernels of `shaders/peak.wgsl`.
+/// What a device reached in the kernels of [`crate::ops::peak`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Peaks {
     /// Floating-point operations per second: multiply-adds in registers (`peak.flops`); on the CPU path a matrix product.
     pub flops: f64,
+    /// Floating-point operations per second of matrix units that multiply f16 (`peak.products`), where products of f16 are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub products: Option<f64>,
     /// Bytes read and written per second in a copy (`peak.copy`).
     pub bytes: f64,
     /// Bytes that the copy read and wrote.
@@ -72,10 +76,16 @@ pub struct Peaks {
 }
 
 impl Peaks {
+    /// Floating-point operations per second of kernels of this precision.
+    pub fn of(&self, precision: Precision) -> f64 {
+        self.products.filter(|_| precision == Precision::F16).unwrap_or(self.flops)
+    }
+
     /// The better of two measurements: a busy machine only ever makes them worse.
     pub fn better(self, other: Self) -> Self {
         Self {
             flops: self.flops.max(other.flops),
+            products: self.products.zip(other.products).map(|(a, b)| a.max(b)),
             bytes: self.bytes.max(other.bytes),
             copied: self.copied,
             dispatch: self.dispatch.min(other.dispatch),
@@ -182,6 +192,8 @@ fn spans(ticks: &[u64], nanoseconds: f64) -> Option<Vec<Span>> {
 const ROUNDS: u32 = 1024;
 /// Invocations of `peak.flops`, tried in this order until one takes [`LONG_ENOUGH`].
 const INVOCATIONS: [u32; 4] = [1 << 12, 1 << 15, 1 << 19, 1 << 22];
+/// Elements and rounds of the products, tried in the same way: few where a CPU multiplies them one by one.
+const PRODUCTS: [(u32, u32); 5] = [(1 << 17, 32), (1 << 20, 64), (1 << 21, 512), (1 << 22, 4096), (1 << 23, 8192)];
 /// Seconds beside which a dispatch's own cost is nothing.
 const LONG_ENOUGH: f64 = 0.01;
 /// Bytes of each side of the copy on a real GPU, past every cache, and on a software adapter or the CPU path.
@@ -196,20 +208,35 @@ pub fn peaks(choice: &Choice) -> Result<Peaks> {
     let (most, software) = facts.unwrap_or((u64::MAX, true));
     let len = (COPY[usize::from(software)].min(most) / 16 * 4) as u32;
     let mut program = Program::new();
-    let mut plan = |key: &str, dims: PeakDims, tensors: &[&str]| {
-        let id = program.begin(key, 1);
-        program.dispatch("peak", key, dims.words(), tensors);
+    let mut plan = |kernel: &'static Kernel, dims: PeakDims, tensors: &[&str]| {
+        let id = program.begin(kernel.key, 1);
+        program.dispatch_kernel("peak", kernel, dims.words(), tensors);
         id
     };
-    let copy = plan("peak.copy", PeakDims { len, rounds: 0 }, &["source", "copied"]);
-    let dispatch = plan("peak.copy", PeakDims { len: 4, rounds: 0 }, &["source", "copied"]);
-    let flops = INVOCATIONS.map(|len| plan("peak.flops", PeakDims { len, rounds: ROUNDS }, &["x", "line", "y"]));
+    let [copies, chains] = ["peak.copy", "peak.flops"].map(kernel::by_key);
+    let copy = plan(copies, PeakDims { len, rounds: 0 }, &["source", "copied"]);
+    let dispatch = plan(copies, PeakDims { len: 4, rounds: 0 }, &["source", "copied"]);
+    let flops = INVOCATIONS.map(|len| plan(chains, PeakDims { len, rounds: ROUNDS }, &["x", "line", "y"]));
+    let matrices = choice.adapter.as_ref().and_then(|adapter| {
+        let mut variants = kernel::by_key("peak.products").variants();
+        variants.find(|k| adapter.precision() == Precision::F16 && adapter.can_run(k))
+    });
+    let products =
+        matrices.map(|kernel| PRODUCTS.map(|(len, rounds)| plan(kernel, PeakDims { len, rounds }, &["left", "right", "y"])));
     let mut player: Box<dyn Player> = match &choice.adapter {
         Some(adapter) => Box::new(GpuPlayer::new(adapter, program)?),
         None => Box::new(CpuPlayer::<f32>::new(program)),
     };
     // The chains settle at 2: denormals and infinities may be slow.
     player.write("line", &[0.5, 1.0])?;
+    if products.is_some() {
+        // A matrix unit takes less power for equal factors, and its clock may rise.
+        for name in ["left", "right"] {
+            let id = player.program().find(name).context("a factor of the products")?;
+            let len = player.program().tensors[id.0].len as u32;
+            player.write(name, &(0..len).map(|i| rng::unit(rng::hash3(0, len, i)) - 0.5).collect::<Vec<_>>())?;
+        }
+    }
     // The fastest run's seconds, the median's, and the cost.
     let mut time = |plan| -> Result<(f64, f64, Cost)> {
         // The first pays for the driver's compilation and the memory's first touch.
@@ -221,19 +248,20 @@ pub fn peaks(choice: &Choice) -> Result<Peaks> {
     };
     let (seconds, _, cost) = time(copy)?;
     let (_, dispatch, _) = time(dispatch)?;
-    let mut peak = 0.0f64;
-    if choice.adapter.is_none() {
-        peak = cpu_flops();
-    } else {
-        for plan in flops {
+    let mut best = |plans: &[PlanId]| -> Result<f64> {
+        let mut peak = 0.0f64;
+        for &plan in plans {
             let (seconds, _, cost) = time(plan)?;
             peak = peak.max(cost.flops / seconds);
             if seconds > LONG_ENOUGH {
                 break;
             }
         }
-    }
-    Ok(Peaks { flops: peak, bytes: cost.bytes / seconds, copied: cost.bytes, dispatch })
+        Ok(peak)
+    };
+    let flops = if choice.adapter.is_none() { cpu_flops() } else { best(&flops)? };
+    let products = products.map(|plans| best(&plans)).transpose()?;
+    Ok(Peaks { flops, products, bytes: cost.bytes / seconds, copied: cost.bytes, dispatch })
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Point<'a> {
     pub bytes: f64,
     /// How long both took.
     pub seconds: f64,
+    /// Whether it multiplies f16.
+    pub f16: bool,
 }
 
 /// The device's peaks.
@@ -24,14 +26,21 @@ pub struct Point<'a> {
 pub struct Roof {
     /// Floating-point operations per second.
     pub flops: f64,
+    /// The same in products of f16, where there are any.
+    pub products: Option<f64>,
     /// Bytes per second.
     pub bytes: f64,
 }
 
 impl Roof {
-    /// What the device allows at this many operations per byte.
-    fn at(&self, intensity: f64) -> f64 {
-        self.flops.min(self.bytes * intensity)
+    /// Operations per second that the device allows this kernel.
+    fn over(&self, point: &Point) -> f64 {
+        self.products.filter(|_| point.f16).unwrap_or(self.flops)
+    }
+
+    /// The higher of its two peaks.
+    fn highest(&self) -> f64 {
+        self.products.map_or(self.flops, |products| products.max(self.flops))
     }
 }
 
@@ -102,22 +111,21 @@ pub fn chart(title: &str, note: &str, roof: &Roof, points: &[Point]) -> RgbImage
 
     let placed = |p: &Point| p.flops > 0.0 && p.bytes > 0.0 && p.seconds > 0.0;
     let intensities = points.iter().filter(|p| placed(p)).map(|p| p.flops / p.bytes);
-    let ridge = roof.flops / roof.bytes;
-    let x = Axis::new(intensities.chain([ridge / 3.0, ridge * 3.0]), LEFT, plot_right);
+    let ridge = |flops: f64| flops / roof.bytes;
+    let x = Axis::new(intensities.chain([ridge(roof.flops) / 3.0, ridge(roof.highest()) * 3.0]), LEFT, plot_right);
     let rates = points.iter().filter(|p| placed(p)).map(|p| p.flops / p.seconds / 1e9);
-    let peak = roof.flops / 1e9;
+    let peak = roof.highest() / 1e9;
     let y = Axis::new(rates.chain([peak * 1.3]), TOP + PLOT_HEIGHT, TOP);
     grid(&mut canvas, &x, &y);
-    roof_lines(&mut canvas, &x, &y, roof);
+    let mut taken = roof_lines(&mut canvas, &x, &y, roof);
 
     let total: f64 = points.iter().map(|p| p.seconds).sum();
     let share = |p: &Point| if total > 0.0 { p.seconds / total } else { 0.0 };
-    let colour = |p: &Point| if p.flops > ridge * p.bytes { COMPUTE } else { MEMORY };
+    let colour = |p: &Point| if p.flops > ridge(roof.over(p)) * p.bytes { COMPUTE } else { MEMORY };
     // Its area is its share of the time.
     let radius = |p: &Point| (26.0 * share(p).sqrt() as f32).clamp(3.5, 16.0);
     let marks: Vec<Option<(f32, f32)>> =
         points.iter().map(|p| placed(p).then(|| (x.place(p.flops / p.bytes), y.place(p.flops / p.seconds / 1e9)))).collect();
-    let mut taken: Vec<Taken> = Vec::new();
     // Large discs first, so that none hides a smaller one; a white rim parts those that touch.
     let mut by_size: Vec<usize> = (0..points.len()).collect();
     by_size.sort_by(|&a, &b| points[b].seconds.total_cmp(&points[a].seconds));
@@ -160,22 +168,34 @@ fn grid(canvas: &mut Canvas, x: &Axis, y: &Axis) {
     canvas.text_up("GFLOP/s", 24.0, TOP + PLOT_HEIGHT / 2.0, axis);
 }
 
-fn roof_lines(canvas: &mut Canvas, x: &Axis, y: &Axis, roof: &Roof) {
-    let ridge = roof.flops / roof.bytes;
+/// Returns where the words stand.
+fn roof_lines(canvas: &mut Canvas, x: &Axis, y: &Axis, roof: &Roof) -> Vec<Taken> {
+    let ridge = roof.highest() / roof.bytes;
     if !(ridge.is_finite() && ridge > 0.0) {
-        return;
+        return Vec::new();
     }
-    let at = |intensity: f64| (x.place(intensity), y.place(roof.at(intensity) / 1e9));
+    let mut labels = Vec::new();
+    let at = |intensity: f64, flops: f64| (x.place(intensity), y.place(flops / 1e9));
     // The slope enters where the later of the two axes begins.
     let start = 10f64.powi(x.low).max(10f64.powi(y.low) * 1e9 / roof.bytes);
-    canvas.stroke(at(start), at(ridge), 2.5, INK);
-    canvas.stroke(at(ridge), at(10f64.powi(x.high)), 2.5, INK);
-    let (right, top) = at(10f64.powi(x.high));
-    let words = format!("{} GFLOP/s", digits(roof.flops / 1e9));
-    canvas.text(&words, right - 8.0, top - 8.0, TEXT.align(Align::End));
-    let middle = at((start * ridge).sqrt());
-    let words = format!("{} GB/s", digits(roof.bytes / 1e9));
-    canvas.text(&words, middle.0 - 10.0, middle.1 - 8.0, TEXT.align(Align::End));
+    canvas.stroke(at(start, roof.bytes * start), at(ridge, roof.highest()), 2.5, INK);
+    let second = roof.products.map(|products| (products, " in f16"));
+    for (flops, of) in second.into_iter().chain([(roof.flops, if second.is_some() { " in f32" } else { "" })]) {
+        let (right, top) = at(10f64.powi(x.high), flops);
+        canvas.stroke(at(flops / roof.bytes, flops), (right, top), 2.5, INK);
+        // Kernels stand below their roof; the lower one's words do too where the other roof is close.
+        let apart = top - y.place(roof.highest() / 1e9);
+        let drop = if apart > 0.0 && apart < 24.0 { 18.0 } else { -8.0 };
+        labels.push((format!("{} GFLOP/s{of}", digits(flops / 1e9)), right - 8.0, top + drop));
+    }
+    let middle = (start * ridge).sqrt();
+    let middle = at(middle, roof.bytes * middle);
+    labels.push((format!("{} GB/s", digits(roof.bytes / 1e9)), middle.0 - 10.0, middle.1 - 8.0));
+    let taken = labels.into_iter().map(|(words, right, baseline)| {
+        canvas.text(&words, right, baseline, TEXT.align(Align::End));
+        [right - text::width(&words, TEXT.size, TEXT.weight), baseline - TEXT.size, right, baseline + 3.0]
+    });
+    taken.collect()
 }
 
 /// Writes a point's number at the first of the places around it where nothing stands yet, with a line to it from further away.
@@ -217,7 +237,7 @@ fn legend(canvas: &mut Canvas, points: &[Point], left: f32, look: impl Fn(&Point
         let (label, size) = text::fit(point.label, TEXT.size, 9.0, Weight::Regular, room);
         canvas.text(&label, left + 26.0, y, Style { size, ..TEXT });
         let rate = |amount: f64, peak: f64| if point.seconds > 0.0 { amount / point.seconds / peak } else { 0.0 };
-        let of_roof = rate(point.flops, roof.flops).max(rate(point.bytes, roof.bytes));
+        let of_roof = rate(point.flops, roof.over(point)).max(rate(point.bytes, roof.bytes));
         let cells = [digits(1e3 * point.seconds), format!("{:.1} %", 100.0 * share), format!("{:.0} %", 100.0 * of_roof)];
         for (words, at) in cells.iter().zip(columns) {
             canvas.text(words, at, y, TEXT.align(Align::End));
@@ -259,10 +279,10 @@ pub fn digits(value: f64) -> String {
 mod tests {
     use super::*;
 
-    const ROOF: Roof = Roof { flops: 80e9, bytes: 8e9 };
+    const ROOF: Roof = Roof { flops: 80e9, products: None, bytes: 8e9 };
 
     fn point(flops: f64, bytes: f64, seconds: f64) -> Point<'static> {
-        Point { label: "conv2d_1: conv2d.forward", flops, bytes, seconds }
+        Point { label: "conv2d_1: conv2d.forward", flops, bytes, seconds, f16: false }
     }
 
     fn inked(image: &RgbImage, colour: Rgb<u8>) -> usize {
@@ -274,7 +294,7 @@ mod tests {
         chart("", "", &ROOF, &[]);
         for (a, b, c) in [(0.0, 1e6, 1e-3), (1e6, 0.0, 1e-3), (1e6, 1e6, 0.0), (0.0, 0.0, 0.0), (1e300, 1e-300, 1e-9)] {
             chart("t", "n", &ROOF, &[point(a, b, c), point(1e9, 1e7, 0.1)]);
-            chart("t", "n", &Roof { flops: 0.0, bytes: 0.0 }, &[point(a, b, c)]);
+            chart("t", "n", &Roof { flops: 0.0, products: Some(0.0), bytes: 0.0 }, &[point(a, b, c)]);
         }
         let without = chart("t", "n", &ROOF, &[point(0.0, 1e6, 1e-3)]);
         assert_eq!(inked(&without, MEMORY) + inked(&without, COMPUTE), 0);
@@ -288,6 +308,22 @@ mod tests {
         };
         assert_eq!(colours(point(20e9, 1e9, 1.0)), (true, false));
         assert_eq!(colours(point(5e9, 1e9, 1.0)), (false, true));
+    }
+
+    #[test]
+    fn products_of_f16_have_a_roof_of_their_own() {
+        for (products, compute) in [(800e9, false), (20e9, true), (80.1e9, true)] {
+            let roof = Roof { products: Some(products), ..ROOF };
+            let image = chart("t", "n", &roof, &[Point { f16: true, ..point(20e9, 1e9, 1.0) }]);
+            assert_eq!((inked(&image, COMPUTE) > 100, inked(&image, MEMORY) > 100), (compute, !compute), "{products}");
+            // Both are drawn: rows of the plot that a line of ink crosses to its right edge.
+            let lines = |image: &RgbImage| {
+                let ink = |y: &u32| (1..40).all(|x| image.get_pixel((LEFT + PLOT_WIDTH) as u32 - x, *y).0[0] < 128);
+                (TOP as u32..(TOP + PLOT_HEIGHT) as u32).filter(ink).count()
+            };
+            let one = lines(&chart("t", "n", &ROOF, &[point(20e9, 1e9, 1.0)]));
+            assert!(one > 0 && (lines(&image) > one || products == 80.1e9), "{products}: {one} and {}", lines(&image));
+        }
     }
 
     #[test]
