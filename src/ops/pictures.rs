@@ -177,13 +177,9 @@ impl Windows {
         Self { columns, rows: (128 / columns).min(8).min(pool[1]), channels: channels(d), pool }
     }
 
-    fn groups(&self) -> [u32; 2] {
-        [self.pool[0].div_ceil(self.columns), self.pool[1].div_ceil(self.rows)]
-    }
-
     fn grid(&self, d: &Conv2dDims) -> [u32; 3] {
-        let [x, y] = self.groups();
-        [x * y, d.out_c / self.channels, d.batch]
+        let [w, h] = self.pool;
+        [w.div_ceil(self.columns) * h.div_ceil(self.rows), d.out_c / self.channels, d.batch]
     }
 }
 
@@ -200,8 +196,9 @@ fn lanes(d: &Conv2dDims) -> [u32; 2] {
 }
 
 fn forward_fits(d: &[u32]) -> bool {
-    let fits = |d: &Conv2dDims| d.out_c.is_multiple_of(8) && Windows::forward(d).grid(d)[0] <= MAX_GROUPS;
-    4 * conv2d::weight_len(d) <= MAX_UNIFORM && tile::three_by_three(Conv2dDims::of(d)) && fits(Conv2dDims::of(d))
+    let uniform = 4 * conv2d::weight_len(d) <= MAX_UNIFORM;
+    let d = Conv2dDims::of(d);
+    uniform && tile::three_by_three(d) && d.out_c.is_multiple_of(8) && Windows::forward(d).grid(d)[0] <= MAX_GROUPS
 }
 
 /// Whether the pictures have a border of zeros.
@@ -337,7 +334,11 @@ mod tests {
         let conv = |filters, same| Conv2dDims::new(2, [9, 6, 4], filters, [3, 3], same, true).pooled();
         let wide = Conv2dDims { k_w: 5, ..conv(16, false) };
         let [forward, weight] = ["forward", "backward_weight"].map(|entry| format!("conv2d_relu_maxpool2x2.{entry}_pictures"));
-        takes(&format!("{forward}/tile"), &[conv(8, false), conv(16, true)], &[conv(12, false), wide]);
+        takes(
+            &format!("{forward}/tile"),
+            &[conv(8, false), conv(16, true), conv(112, false)],
+            &[conv(12, false), conv(120, false), wide],
+        );
         takes(&format!("{weight}/tile"), &[conv(8, false), conv(16, true)], &[conv(12, false), wide]);
         takes(&format!("{forward}/winograd4_lanes8"), &[conv(16, false), conv(32, true)], &[conv(8, false), wide]);
         takes(&format!("{weight}/sparse_lanes8"), &[conv(16, false), conv(32, false)], &[conv(16, true), conv(8, false), wide]);

@@ -18,7 +18,7 @@ fn channel_block(channels: u32) -> Option<u32> {
 
 /// How a tiled convolution is cut: invocations side by side and below each other, each with 4 x 2 pixels, and channels of a
 /// workgroup.
-pub(super) struct Tiling {
+struct Tiling {
     columns: u32,
     rows: u32,
     channels: u32,
@@ -35,7 +35,7 @@ impl Tiling {
         Self { columns, rows, channels: channel_block, blocks }
     }
 
-    pub(super) fn forward(d: &Conv2dDims) -> Self {
+    fn forward(d: &Conv2dDims) -> Self {
         Self::new([(d.out_w / 2).div_ceil(2), d.out_h / 2], d.out_c)
     }
 
@@ -49,7 +49,7 @@ impl Tiling {
         sizes.into_iter().chain([("FROM_C", from), ("TO_C", to)]).collect()
     }
 
-    pub(super) fn grid(&self, d: &Conv2dDims, to: u32) -> [u32; 3] {
+    fn grid(&self, d: &Conv2dDims, to: u32) -> [u32; 3] {
         let [w, h] = self.blocks;
         [w.div_ceil(self.columns) * h.div_ceil(self.rows), to / self.channels, d.batch]
     }
@@ -72,7 +72,7 @@ pub(super) fn three_by_three(d: &Conv2dDims) -> bool {
     d.k_h == 3 && d.k_w == 3 && d.batch <= MAX_GROUPS && d.pooled_len() > 0
 }
 
-pub(super) fn forward_fits(d: &[u32]) -> bool {
+fn forward_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
     three_by_three(d) && channel_block(d.out_c).is_some() && Tiling::forward(d).grid(d, d.out_c)[0] <= MAX_GROUPS
 }
@@ -88,8 +88,8 @@ pub(super) fn weight_fits(d: &[u32]) -> bool {
 }
 
 /// How the weight gradient is cut: channels in and out of a workgroup, lanes that share its pixels, windows at a time.
-pub(super) struct WeightTiling {
-    pub(super) channels: [u32; 2],
+struct WeightTiling {
+    channels: [u32; 2],
     lanes: u32,
     windows: u32,
 }
@@ -111,7 +111,7 @@ impl WeightTiling {
         3 * self.channels[0] / 4 * self.channels[1] / 8
     }
 
-    pub(super) fn constants(&self) -> Vec<(&'static str, u32)> {
+    fn constants(&self) -> Vec<(&'static str, u32)> {
         vec![("CI_B", self.channels[0]), ("CO_B", self.channels[1]), ("LANES", self.lanes), ("WINDOWS", self.windows)]
     }
 
@@ -179,7 +179,7 @@ fn dense_cases() -> Vec<Vec<u32>> {
         .to_vec()
 }
 
-pub(super) const TILE_WGSL: &str = include_str!("../../shaders/shared/conv2d_tile.wgsl.jinja");
+const TILE_WGSL: &str = include_str!("../../shaders/shared/conv2d_tile.wgsl.jinja");
 const DENSE_FILE: &str = "tile/dense.wgsl.jinja";
 const DENSE_SOURCE: &str = include_str!("../../shaders/tile/dense.wgsl.jinja");
 
