@@ -10,6 +10,7 @@ use super::dense::{self, DenseDims};
 use crate::kernel::{Bound, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, Variant, another, passes};
 
 pub(super) const WINOGRAD4_WGSL: &str = include_str!("../../shaders/shared/winograd4.wgsl.jinja");
+pub(super) const STORE_TILE_WGSL: &str = include_str!("../../shaders/shared/store_tile.wgsl.jinja");
 
 /// Lanes of a workgroup.
 pub(super) const LANES: u32 = 8;
@@ -24,15 +25,20 @@ fn valid(d: &Conv2dDims) -> bool {
     d.pad_top + d.pad_left == 0 && d.out_h + 2 == d.in_h && d.out_w + 2 == d.in_w
 }
 
-/// Channels that a lane of the Winograd kernels makes: the fewer workgroups, the less is loaded again. With eight the
-/// text would be twice as long, and it and the transformed weights are past the first level of cache already.
+/// Output channels of a lane of the forward kernels: the fewer workgroups, the less is loaded again. With eight the text would be twice
+/// as long, and it and the transformed weights are past the first level of cache already.
 pub(super) fn lane_channels(channels: u32) -> u32 {
     if channels.is_multiple_of(4 * LANES) { 4 } else { 2 }
 }
 
-pub(super) fn forward_fits(d: &[u32]) -> bool {
+/// What the forward kernels on floats and on pictures have in common.
+pub(super) fn outputs_fit(d: &Conv2dDims) -> bool {
+    small(d) && d.out_c % (2 * LANES) == 0
+}
+
+fn forward_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    small(d) && d.out_c % (2 * LANES) == 0 && d.in_c <= 32
+    outputs_fit(d) && matches!(d.in_c, 8 | 16 | 32)
 }
 
 fn forward_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
@@ -40,40 +46,17 @@ fn forward_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
     vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(d.pad_top + d.pad_left > 0))]
 }
 
+/// Input channels of a lane of the input's gradient. With four that of conv2d_3 would take 0.85 of the time and compile for 13 s instead
+/// of 4: the driver takes 10 ms for each component of its weights' loads.
+const INPUT_C: u32 = 2;
+
 fn input_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    small(d) && valid(d) && d.in_c % (2 * LANES) == 0 && (d.out_c == 32 || d.out_c == 64)
+    small(d) && valid(d) && d.in_c % (INPUT_C * LANES) == 0 && matches!(d.out_c, 32 | 64)
 }
 
 fn input_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
-    let d = Conv2dDims::of(d);
-    vec![("OUT_C", d.out_c), ("LANE_C", lane_channels(d.in_c))]
-}
-
-/// Channels that a lane of the F(4x4,3x3) kernels makes. With four the input's gradient of conv2d_3 would take 0.85 of
-/// the time and compile for 13 s instead of 4: the driver takes 10 ms for each component of its weights' loads.
-const FORWARD4_C: u32 = 4;
-const INPUT4_C: u32 = 2;
-
-/// Where the texts of F(2x2,3x3) and of F(4x4,3x3) are both past the first level of the instruction cache, the latter's is shorter for as
-/// many outputs.
-fn forward4_fits(d: &[u32]) -> bool {
-    let conv = Conv2dDims::of(d);
-    forward_fits(d) && valid(conv) && conv.in_c == 32 && conv.out_c.is_multiple_of(FORWARD4_C * LANES)
-}
-
-fn forward4_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
-    let d = Conv2dDims::of(d);
-    vec![("IN_C", d.in_c), ("LANE_C", FORWARD4_C)]
-}
-
-fn input4_fits(d: &[u32]) -> bool {
-    input_fits(d) && Conv2dDims::of(d).out_c == 64
-}
-
-fn input4_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
-    let d = Conv2dDims::of(d);
-    vec![("OUT_C", d.out_c), ("LANE_C", INPUT4_C)]
+    vec![("OUT_C", Conv2dDims::of(d).out_c), ("LANE_C", INPUT_C)]
 }
 
 pub(super) fn tiles([height, width, channels]: [u32; 3], side: usize) -> OutputTiles {
@@ -159,62 +142,10 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
 /// The variants.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
+        shared: &[SLICE_WGSL, WINOGRAD4_WGSL, STORE_TILE_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
-        },
-        loops: |d| {
-            let d = Conv2dDims::of(d);
-            passes(&[d.out_h as usize / 2, d.out_w as usize / 2])
-        },
-        cases: || cases(forward_fits),
-        ..another(
-            &fused::KERNELS[0],
-            "conv2d_relu_maxpool2x2.forward/winograd_lanes8",
-            "lanes8/conv2d_relu_maxpool2x2_winograd.wgsl.jinja",
-            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_winograd.wgsl.jinja"),
-            Variant {
-                of: "conv2d_relu_maxpool2x2.forward",
-                needs: Needs::EightLanes,
-                f16: None,
-                uniform: &[],
-                software: true,
-                fits: forward_fits,
-                constants: forward_constants,
-            },
-        )
-    },
-    Kernel {
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            [d.in_c / (lane_channels(d.in_c) * LANES), d.batch, 1]
-        },
-        loops: |d| {
-            let d = Conv2dDims::of(d);
-            passes(&[d.in_h.div_ceil(2) as usize, d.in_w.div_ceil(2) as usize])
-        },
-        cases: || cases(input_fits),
-        ..another(
-            &fused::KERNELS[1],
-            "conv2d_relu_maxpool2x2.backward_input/winograd_lanes8",
-            "lanes8/conv2d_relu_maxpool2x2_backward_input.wgsl.jinja",
-            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_input.wgsl.jinja"),
-            Variant {
-                of: "conv2d_relu_maxpool2x2.backward_input",
-                needs: Needs::EightLanes,
-                f16: None,
-                uniform: &[],
-                software: true,
-                fits: input_fits,
-                constants: input_constants,
-            },
-        )
-    },
-    Kernel {
-        shared: &[SLICE_WGSL, WINOGRAD4_WGSL],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            [d.out_c / (FORWARD4_C * LANES), d.batch, 1]
         },
         loops: |d| {
             let d = Conv2dDims::of(d);
@@ -227,7 +158,7 @@ pub const KERNELS: &[Kernel] = &[
                 tiles([d.out_h / 2, d.out_w / 2, d.out_c], 2)
             },
         ),
-        cases: || cases(forward4_fits),
+        cases: || cases(forward_fits),
         ..another(
             &fused::KERNELS[0],
             "conv2d_relu_maxpool2x2.forward/winograd4_lanes8",
@@ -237,8 +168,8 @@ pub const KERNELS: &[Kernel] = &[
                 of: "conv2d_relu_maxpool2x2.forward",
                 needs: Needs::EightLanes,
                 software: true,
-                fits: forward4_fits,
-                constants: forward4_constants,
+                fits: forward_fits,
+                constants: forward_constants,
                 f16: None,
                 uniform: &[],
             },
@@ -248,7 +179,7 @@ pub const KERNELS: &[Kernel] = &[
         shared: &[SLICE_WGSL, WINOGRAD4_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
-            [d.in_c / (INPUT4_C * LANES), d.batch, 1]
+            [d.in_c / (INPUT_C * LANES), d.batch, 1]
         },
         loops: |d| {
             let d = Conv2dDims::of(d);
@@ -264,7 +195,7 @@ pub const KERNELS: &[Kernel] = &[
                 tiles([d.in_h, d.in_w, d.in_c], 4)
             },
         ),
-        cases: || cases(input4_fits),
+        cases: || cases(input_fits),
         ..another(
             &fused::KERNELS[1],
             "conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8",
@@ -274,8 +205,8 @@ pub const KERNELS: &[Kernel] = &[
                 of: "conv2d_relu_maxpool2x2.backward_input",
                 needs: Needs::EightLanes,
                 software: true,
-                fits: input4_fits,
-                constants: input4_constants,
+                fits: input_fits,
+                constants: input_constants,
                 f16: None,
                 uniform: &[],
             },
@@ -408,12 +339,12 @@ mod tests {
 
     #[test]
     fn convolutions_are_taken_up_to_the_limits_that_their_texts_have() {
-        let key = "conv2d_relu_maxpool2x2.forward/winograd_lanes8";
-        let same = Conv2dDims::new(2, [9, 6, 4], 16, [3, 3], true, true).pooled();
-        takes(key, &[conv(4, 16), conv(32, 128), same, Conv2dDims { batch: MAX_GROUPS, ..conv(4, 16) }], &large(conv(4, 16)));
-        takes(key, &[], &[conv(4, 24), conv(36, 16), conv(32, 144)]);
+        let key = "conv2d_relu_maxpool2x2.forward/winograd4_lanes8";
+        let same = Conv2dDims::new(2, [9, 6, 8], 16, [3, 3], true, true).pooled();
+        takes(key, &[conv(8, 16), conv(32, 128), same, Conv2dDims { batch: MAX_GROUPS, ..conv(8, 16) }], &large(conv(8, 16)));
+        takes(key, &[], &[conv(8, 24), conv(4, 16), conv(24, 16), conv(64, 16), conv(32, 144)]);
 
-        let key = "conv2d_relu_maxpool2x2.backward_input/winograd_lanes8";
+        let key = "conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8";
         takes(key, &[conv(16, 32), conv(64, 64), Conv2dDims { batch: MAX_GROUPS, ..conv(16, 32) }], &large(conv(16, 32)));
         takes(key, &[], &padded(conv(16, 32)));
         takes(key, &[], &[conv(24, 32), conv(16, 16), conv(16, 128), conv(80, 64)]);

@@ -8,7 +8,7 @@
 
 use super::conv2d::{self, Conv2dDims, Input};
 use super::conv2d_relu_maxpool2x2 as fused;
-use super::lanes8::{self, LANES, WINOGRAD4_WGSL, lane_channels, tiles};
+use super::lanes8::{self, LANES, STORE_TILE_WGSL, WINOGRAD4_WGSL, lane_channels, tiles};
 use super::product;
 use super::tile;
 use crate::kernel::{
@@ -201,6 +201,10 @@ fn forward_fits(d: &[u32]) -> bool {
     uniform && tile::three_by_three(d) && d.out_c.is_multiple_of(8) && Windows::forward(d).grid(d)[0] <= MAX_GROUPS
 }
 
+fn lanes8_fits(d: &[u32]) -> bool {
+    lanes8::outputs_fit(Conv2dDims::of(d))
+}
+
 /// Whether the pictures have a border of zeros.
 fn padded(d: &Conv2dDims) -> (&'static str, u32) {
     ("PADDED", u32::from(d.pad_top + d.pad_left > 0))
@@ -257,7 +261,7 @@ pub const TECHNIQUES: &[Kernel] = &[
         )
     },
     Kernel {
-        shared: &[SLICE_WGSL, WINOGRAD4_WGSL],
+        shared: &[SLICE_WGSL, WINOGRAD4_WGSL, STORE_TILE_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
@@ -279,13 +283,13 @@ pub const TECHNIQUES: &[Kernel] = &[
                 tiles([d.out_h / 2, d.out_w / 2, d.out_c], 2)
             },
         ),
-        cases: || variant_cases(lanes8::forward_fits),
+        cases: || variant_cases(lanes8_fits),
         ..another(
             &KERNELS[0],
             "conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8",
             "lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
-            variant(KERNELS[0].key, true, lanes8::forward_fits, |d| {
+            variant(KERNELS[0].key, true, lanes8_fits, |d| {
                 let d = Conv2dDims::of(d);
                 let padded = d.pad_top + d.pad_left > 0;
                 vec![
