@@ -23,7 +23,7 @@ struct Dims {
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
 @group(0) @binding(5) var<storage, read_write> argmax: array<u32>; // (batch, out_h/2, out_w/2, out_c/4), a byte per channel
 
-// y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co]; argmax = its place in the window, row-major, or 4 if y is 0
+// y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co]; argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0)
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let out_c4 = dims.out_c / 4u;

@@ -77,7 +77,7 @@ fn correlate(n: u32, oy: u32, ox: u32, co_a: u32, co_b: u32, block: ptr<function
     }
 }
 
-// y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0
+// y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0)
 @compute @workgroup_size(64)
 fn forward_pictures(@builtin(global_invocation_id) gid: vec3<u32>) {
     let out_c4 = dims.out_c / 4u;

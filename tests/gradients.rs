@@ -173,7 +173,7 @@ fn fused_gradients(d: &Conv2dDims, x: &[f64], w: &[f64], dy: &[f64], argmax: &Bu
 
 #[test]
 fn conv_relu_pool_is_adjoint_at_its_mask_and_equals_its_parts() {
-    for case in cases("conv2d_relu_maxpool2x2.forward") {
+    for case in cases("conv2d_relu_maxpool2x2.backward_input") {
         let d = Conv2dDims { relu: 0, ..*Conv2dDims::of(&case) };
         let (x, w, b) = (random(d.x_len(), 1), random(d.weight_len(), 2), random(d.out_c as usize, 3));
         let dy = random(d.pooled_len(), 4);

@@ -9,6 +9,8 @@ fn store_window(n: u32, py: u32, px: u32, co: u32, p00: vec4<f32>, p01: vec4<f32
         let window = pooled_window(p00 + b, p01 + b, p10 + b, p11 + b);
         let at = ((n * pool_h + py) * pool_w + px) * (dims.out_c / 4u) + co;
         y[at] = window.y;
-        argmax[at] = window.argmax;
+        if (dims.splits > 0u) {
+            argmax[at] = window.argmax;
+        }
     }
 }

@@ -296,7 +296,8 @@ impl Lowering<'_> {
         match layer.op {
             LayerOp::Conv2d { .. } => {
                 if self.fused() {
-                    let dims = self.fused_dims(layer).words();
+                    let dims = self.fused_dims(layer);
+                    let dims = if self.training() { dims } else { dims.without_gradient() }.words();
                     let pool = self.model.layers[i + 1].name.as_str();
                     let [y, argmax] = ["y", "argmax"].map(|t| format!("{pool}/{t}"));
                     let tensors = [&*x, &kernel, &bias, &y, &argmax];
@@ -575,6 +576,9 @@ mod tests {
             assert_eq!(dispatches.iter().filter(head).map(|d| d.dims[0]).sum::<u32>(), 5, "{mode:?}");
             let parts = if matches!(mode, Mode::TrainInParts(_)) { 3 } else { 1 };
             assert_eq!(dispatches.iter().filter(head).count(), parts, "{mode:?}");
+            // A pool's places are kept where a gradient goes back through it.
+            let places: usize = program.tensors.iter().filter(|t| t.name.ends_with("/argmax")).map(|t| t.len).sum();
+            assert_eq!(places > 0, !matches!(mode, Mode::Evaluate), "{mode:?}");
         }
     }
     #[test]

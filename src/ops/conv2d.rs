@@ -43,7 +43,7 @@ crate::dims! {
         pad_left,
         /// 1 to apply relu in `forward`.
         relu,
-        /// Partial sums of `backward_weight`.
+        /// Partial sums of `backward_weight`; 0 where no gradient follows, which spares the fused `forward` its places.
         splits,
         /// Rows of outputs, or of pooling windows in the fused op, of all pictures one after the other, per partial sum.
         rows_per_split,
@@ -85,6 +85,10 @@ impl Conv2dDims {
     /// The same for the op fused with its pool, whose partial sums run over rows of windows.
     pub fn pooled(self) -> Self {
         self.split((self.batch * (self.out_h / 2)) as usize, self.out_w as usize / 2)
+    }
+    /// Of a forward pass that no gradient follows.
+    pub fn without_gradient(self) -> Self {
+        Self { splits: 0, rows_per_split: 0, ..self }
     }
     /// The fused op's with as many partial sums as the device wants.
     pub fn spread(self, spread: Spread) -> Self {

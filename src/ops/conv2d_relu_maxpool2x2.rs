@@ -19,8 +19,18 @@ const BACKWARD_SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2
 pub(super) fn pooled_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).pooled_len()
 }
+/// None where no gradient asks for the places.
 pub(super) fn argmax_len(d: &[u32]) -> usize {
-    Conv2dDims::of(d).pooled_len() / 4
+    let d = Conv2dDims::of(d);
+    if d.splits == 0 { 0 } else { d.pooled_len() / 4 }
+}
+
+/// The cases of a forward kernel: these, and the first one and one of most filters as evaluation plays them.
+pub(super) fn forward_cases(mut cases: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
+    let most = cases.iter().rev().max_by_key(|d| Conv2dDims::of(d).out_c);
+    let evaluated = cases.first().into_iter().chain(most).map(|d| Conv2dDims::of(d).without_gradient().words());
+    cases.extend(evaluated.collect::<Vec<_>>());
+    cases
 }
 
 /// The convolution's shapes that have a whole window.
@@ -50,7 +60,7 @@ pub const KERNELS: &[Kernel] = &[
     Kernel {
         key: "conv2d_relu_maxpool2x2.forward",
         variant: None,
-        formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co]; argmax = its place in the window, row-major, or 4 if y is 0",
+        formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co]; argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0)",
         file: "conv2d_relu_maxpool2x2.wgsl",
         source: include_str!("../../shaders/conv2d_relu_maxpool2x2.wgsl"),
         shared: &[SLICE_WGSL, BLOCK_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
@@ -71,11 +81,11 @@ pub const KERNELS: &[Kernel] = &[
         loops: |d| Conv2dDims::of(d).tap_passes(Conv2dDims::of(d).in_c),
         cost: |d| {
             let d = Conv2dDims::of(d);
-            d.cost(d.x_len() + d.weight_len() + d.pooled_len() + d.pooled_len() / 4)
+            d.cost(d.x_len() + d.weight_len() + d.pooled_len() + argmax_len(&d.words()))
         },
         twin: Twin { f32: forward_f32, f64: forward },
         bound: Bound::Twin(|d| Conv2dDims::of(d).taps() as f64 + 2.0),
-        cases,
+        cases: || forward_cases(cases()),
         input: crate::kernel::random_input,
     },
     Kernel {
@@ -169,7 +179,7 @@ pub(super) fn forward_of(arch: Arch, call: &mut Call<f32>, x: Input<f32>) {
     let inputs = [&call.read(1)[..d.weight_len()], &call.read(2)[..d.out_c as usize]];
     let [y, argmax] = call.writes else { panic!("forward writes two buffers") };
     let len = d.pooled_len();
-    fast(arch, &d, x, inputs, &mut y.f_mut()[..len], &mut argmax.u_mut()[..len / 4]);
+    fast(arch, &d, x, inputs, &mut y.f_mut()[..len], &mut argmax.u_mut()[..argmax_len(call.dims)]);
 }
 
 fn forward<T: Real>(call: &mut Call<T>) {
@@ -185,9 +195,16 @@ pub(super) fn sum_up<T: Real>(call: &mut Call<T>, x: Input<T>) {
     let (step, row) = (d.block_rows(), d.pitch() * c);
     let [y, argmax] = call.writes else { panic!("forward writes two buffers") };
     let windows = pool_w * c;
+    let mut unread = Vec::new();
+    let argmax = if d.splits == 0 {
+        unread.resize(d.pooled_len() / 4, 0);
+        &mut unread
+    } else {
+        &mut argmax.u_mut()[..d.pooled_len() / 4]
+    };
     y.f_mut()[..d.pooled_len()]
         .par_chunks_mut(pool_h * windows)
-        .zip(argmax.u_mut()[..d.pooled_len() / 4].par_chunks_mut(pool_h * windows / 4))
+        .zip(argmax.par_chunks_mut(pool_h * windows / 4))
         .enumerate()
         .for_each_init(Scratch::default, |scratch, (n, (y, argmax))| {
             for (i, (y, argmax)) in y.chunks_mut(step / 2 * windows).zip(argmax.chunks_mut(step / 2 * windows / 4)).enumerate() {
@@ -325,7 +342,9 @@ mod tests {
                 assert!(!whole || filters == 12 || winograd::fits(arch, &d) || direct::fits(arch, &d));
                 let [forward, input, weight] = KERNELS else { panic!("three kernels") };
                 let what = format!("{arch:?}, {d:?}");
-                assert_eq!(play(forward, &d, |c| forward_on(arch, c)), play(forward, &d, super::forward::<f64>), "{what}");
+                for d in [d, d.without_gradient()] {
+                    assert_eq!(play(forward, &d, |c| forward_on(arch, c)), play(forward, &d, super::forward::<f64>), "{what}");
+                }
                 assert_eq!(play(input, &d, |c| backward_input_on(arch, c)), play(input, &d, backward_input::<f64>), "{what}");
                 assert_eq!(play(weight, &d, |c| backward_weight_on(arch, c)), play(weight, &d, backward_weight::<f64>), "{what}");
             }

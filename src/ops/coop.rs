@@ -215,7 +215,7 @@ const fn forward<const T: usize>(key: &'static str) -> Kernel {
         grid: forward_grid,
         loops: |d| passes(&[3 * (Conv2dDims::of(d).in_c as usize).div_ceil(DEPTH)]),
         bound: Bound::Twin(|d| CUT * (Conv2dDims::of(d).taps() as f64 + 2.0)),
-        cases: || conv_cases(forward_fits),
+        cases: || fused::forward_cases(conv_cases(forward_fits)),
         ..another(
             base,
             key,

@@ -4,6 +4,7 @@
 use super::conv2d::{Conv2dDims, Input};
 use super::simd::{self, CHUNK, pool, relu, vectors, vectors_mut};
 use pulp::{Arch, Simd, WithSimd};
+use rayon::iter::Either;
 use rayon::prelude::*;
 
 /// Channels of the input.
@@ -24,7 +25,7 @@ pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
         && simd::lanes(arch).is_some()
 }
 
-/// The pooled `y` and its codes, a byte each in `argmax`, of all pictures.
+/// The pooled `y` and its codes, a byte each in `argmax` if it has any elements, of all pictures.
 pub fn pooled(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y: &mut [f32], argmax: &mut [u32]) {
     let [pool_h, pool_w] = [d.out_h, d.out_w].map(|n| n as usize / 2);
     forward(arch, d, x, inputs, [2 * pool_h, 2 * pool_w], Out::pooled(d, y, argmax));
@@ -44,11 +45,15 @@ pub enum Out<'a> {
 }
 
 impl<'a> Out<'a> {
-    /// The pictures of a pooled `y` and its codes.
+    /// The pictures of a pooled `y` and its codes, which are empty if `argmax` is.
     pub fn pooled(d: &Conv2dDims, y: &'a mut [f32], argmax: &'a mut [u32]) -> impl IndexedParallelIterator<Item = Self> {
         let windows = super::product(&[d.out_h / 2, d.out_w / 2, d.out_c]);
-        let pictures = y.par_chunks_mut(windows).zip(argmax.par_chunks_mut(windows / 4));
-        pictures.map(|(y, argmax)| Out::Pooled(y, bytemuck::cast_slice_mut(argmax)))
+        let codes = if argmax.is_empty() {
+            Either::Left((0..d.batch as usize).into_par_iter().map(|_| Default::default()))
+        } else {
+            Either::Right(argmax.par_chunks_mut(windows / 4).map(bytemuck::cast_slice_mut))
+        };
+        y.par_chunks_mut(windows).zip(codes).map(|(y, codes)| Out::Pooled(y, codes))
     }
 
     /// The pictures of a full-size `y`.
@@ -107,7 +112,7 @@ impl WithSimd for Picture<'_> {
             let row = match &mut to {
                 Out::Pooled(y, codes) => {
                     let (first, len) = (top / 2 * (w / 2) * pixel, w / 2 * pixel);
-                    Out::Pooled(&mut y[first..][..len], &mut codes[first..][..len])
+                    Out::Pooled(&mut y[first..][..len], codes.get_mut(first..first + len).unwrap_or_default())
                 }
                 Out::Full(y) => Out::Full(&mut y[top * w * pixel..][..2 * w * pixel]),
             };
@@ -179,7 +184,9 @@ fn windows<S: Simd, const IN: usize>(
                 }
             }
         }
-        if let Out::Pooled(_, codes) = &mut to {
+        if let Out::Pooled(_, codes) = &mut to
+            && !codes.is_empty()
+        {
             for (code, &wide) in codes[first / 2 * out_c..][..WINDOWS * out_c].iter_mut().zip(&*wide) {
                 *code = wide as u8;
             }

@@ -33,7 +33,7 @@ pub(super) fn lane_channels(channels: u32) -> u32 {
 
 /// What the forward kernels on floats and on pictures have in common.
 pub(super) fn outputs_fit(d: &Conv2dDims) -> bool {
-    small(d) && d.out_c % (2 * LANES) == 0
+    small(d) && d.out_c.is_multiple_of(2 * LANES)
 }
 
 fn forward_fits(d: &[u32]) -> bool {
@@ -158,7 +158,7 @@ pub const KERNELS: &[Kernel] = &[
                 tiles([d.out_h / 2, d.out_w / 2, d.out_c], 2)
             },
         ),
-        cases: || cases(forward_fits),
+        cases: || fused::forward_cases(cases(forward_fits)),
         ..another(
             &fused::KERNELS[0],
             "conv2d_relu_maxpool2x2.forward/winograd4_lanes8",

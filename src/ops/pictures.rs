@@ -54,7 +54,7 @@ pub const KERNELS: &[Kernel] = &[
     Kernel {
         key: "conv2d_relu_maxpool2x2.forward_pictures",
         variant: None,
-        formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0",
+        formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0)",
         file: "conv2d_relu_maxpool2x2_pictures.wgsl",
         source: SOURCE,
         shared: &[SLICE_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
@@ -85,7 +85,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             f64::from(d.k_h * d.k_w * COLOURS) + 2.0
         }),
-        cases,
+        cases: || fused::forward_cases(cases()),
         input: random_input,
     },
     Kernel {
@@ -218,7 +218,7 @@ pub const TECHNIQUES: &[Kernel] = &[
         shared: &[SLICE_WGSL, PAIRS_WGSL, POOLED_WINDOW_WGSL],
         grid: |d| Windows::forward(Conv2dDims::of(d)).grid(Conv2dDims::of(d)),
         loops: |_| passes(&[COLOURS as usize, 3]),
-        cases: || variant_cases(forward_fits),
+        cases: || fused::forward_cases(variant_cases(forward_fits)),
         ..another(
             &KERNELS[0],
             "conv2d_relu_maxpool2x2.forward_pictures/tile",
@@ -283,7 +283,7 @@ pub const TECHNIQUES: &[Kernel] = &[
                 tiles([d.out_h / 2, d.out_w / 2, d.out_c], 2)
             },
         ),
-        cases: || variant_cases(lanes8_fits),
+        cases: || fused::forward_cases(variant_cases(lanes8_fits)),
         ..another(
             &KERNELS[0],
             "conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8",

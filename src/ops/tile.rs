@@ -210,7 +210,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             Tiling::forward(d).loops(d.in_c, 4)
         },
-        cases: || cases(forward_fits),
+        cases: || fused::forward_cases(cases(forward_fits)),
         ..another(
             &fused::KERNELS[0],
             "conv2d_relu_maxpool2x2.forward/tile",

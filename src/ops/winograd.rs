@@ -22,7 +22,7 @@ pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
     [d.k_h, d.k_w] == [3, 3] && chunks(d.in_c) && chunks(d.out_c) && simd::lanes(arch).is_some()
 }
 
-/// The pooled `y` and its codes, a byte each in `argmax`, of all pictures.
+/// The pooled `y` and its codes, a byte each in `argmax` if it has any elements, of all pictures.
 pub fn pooled(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y: &mut [f32], argmax: &mut [u32]) {
     let size = [d.out_h, d.out_w].map(|n| n as usize / 2);
     forward(arch, d, x, inputs, size, Out::pooled(d, y, argmax));
@@ -278,7 +278,9 @@ fn picture<S: Simd>(simd: S, sizes: &Sizes, [x, u, bias]: [&[f32]; 3], mut to: O
                 }
             }
         }
-        if let Out::Pooled(_, codes) = &mut to {
+        if let Out::Pooled(_, codes) = &mut to
+            && !codes.is_empty()
+        {
             for (code, &wide) in codes[first * out_c..][..count * out_c].iter_mut().zip(&*wide) {
                 *code = wide as u8;
             }

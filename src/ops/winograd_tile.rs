@@ -202,7 +202,7 @@ pub const KERNELS: &[Kernel] = &[
             [blocks, d.out_c / cut.columns, d.batch]
         },
         loops: |d| passes(&[Conv2dDims::of(d).in_c as usize / 4]),
-        cases: || cases(forward_fits),
+        cases: || fused::forward_cases(cases(forward_fits)),
         ..another(
             &fused::KERNELS[0],
             "conv2d_relu_maxpool2x2.forward/winograd_tile",
