@@ -200,6 +200,7 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_weight/winograd_tile", "term < 4u; term++", "term < 3u; term++"),
     ("conv2d_relu_maxpool2x2.backward_weight/winograd_tile", "- i32(dims.pad_left)", ""),
     // tile/
+    ("conv2d_relu_maxpool2x2.forward/tile", "if (dims.splits > 0u) {", "if (true) {"),
     ("conv2d_relu_maxpool2x2.forward/tile", "by_channel[2];", "by_channel[3];"),
     ("conv2d_relu_maxpool2x2.forward/tile", "pixels[upper + 1u]", "pixels[upper]"),
     ("conv2d_relu_maxpool2x2.forward/tile", "p % 4 + kx %}", "p % 4 + 2 - kx %}"),
@@ -286,8 +287,8 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8", "rescaled(p{{ r }}{{ c }}, {{ 8 * ci }}u)", "rescaled(p{{ r }}{{ c }}, {{ 16 - 8 * ci }}u)"),
     ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8", "[{{ j }}], t) * u_", "[{{ j }}], 7u - t) * u_"),
     ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8", "t < min(8u, tiles - first)", "t < min(7u, tiles - first)"),
-    ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8", "{{ wx }}u < left.x && {{ wy }}u < left.y", "{{ wy }}u < left.y"),
-    ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8", "lane / 4u < left.x && {{ wy }}u < left.y", "{{ wy }}u < left.y"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8", "{{ wx }}u < rest.x && {{ wy }}u < rest.y", "{{ wy }}u < rest.y"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8", "lane / 4u < rest.x && {{ wy }}u < rest.y", "{{ wy }}u < rest.y"),
     ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8", "codes }}({{ p }}u), y{{ w }}_{{ p }} > best{{ w }}", "codes }}({{ p }}u), y{{ w }}_{{ p }} >= best{{ w }}"),
     ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8", "(odd{{ wy }} << 16u)", "(odd{{ wy }} << 8u)"),
     ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8", "4u * group + lane % 4u", "lane % 4u"),
@@ -313,9 +314,9 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "min(4u * ty + {{ r }}u, dims.in_h - 1u)", "min(4u * ty + {{ r }}u, dims.in_h - 2u)"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "min(4u * tx + {{ c }}u, dims.in_w - 1u)", "min(4u * tx + {{ c }}u, dims.in_w - 2u)"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "{{ ci // regs }}u)), u_", "{{ ci % regs }}u)), u_"),
-    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "{{ wx }}u < left.x && {{ wy }}u < left.y", "{{ wx }}u < left.x"),
-    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "{{ wx }}u < left.x && {{ wy }}u < left.y", "{{ wy }}u < left.y"),
-    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "lane / 4u < left.x && {{ wy }}u < left.y", "lane / 4u < left.x"),
+    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "{{ wx }}u < rest.x && {{ wy }}u < rest.y", "{{ wx }}u < rest.x"),
+    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "{{ wx }}u < rest.x && {{ wy }}u < rest.y", "{{ wy }}u < rest.y"),
+    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "lane / 4u < rest.x && {{ wy }}u < rest.y", "lane / 4u < rest.x"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "lane % 4u * 2u + 1u", "lane % 4u * 2u"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "let y_inside{{ r }} = iy{{ r }} >= 0 && ", "let y_inside{{ r }} = "),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "let x_inside{{ c }} = ix{{ c }} >= 0 && ix{{ c }} < i32(dims.in_w)", "let x_inside{{ c }} = ix{{ c }} >= 0"),
@@ -463,7 +464,6 @@ const FAULTS: &[Fault] = &[
     ("dropout.backward", "(slice.first.y + gid.y)", "gid.y"),
     ("dense.backward_input/lanes8", "k += slice.groups.x", "k += slice.groups.x + 1u"),
     ("conv2d_relu_maxpool2x2.forward/tile", "let group = in_slice + slice.first;", "let group = in_slice;"),
-    ("conv2d_relu_maxpool2x2.forward/tile", "if (dims.splits > 0u) {", "if (true) {"),
     ("dense.forward/lanes8", "in_slice + slice.first", "in_slice + slice.first.zyx"),
     // shared/step.wgsl
     ("adam.update", "alpha: f32,\n    one_minus_beta1: f32,", "one_minus_beta1: f32,\n    alpha: f32,"),
@@ -527,6 +527,7 @@ const FAULTS: &[Fault] = &[
     ("dense.update_weight/lanes8", "- v) * step.one_minus_beta2", "- v) * step.one_minus_beta1"),
     ("dense.update_weight/tile", "return Moments(m_new, v_new", "return Moments(m, v_new"),
     // coop/conv2d_relu_maxpool2x2.wgsl.jinja
+    ("conv2d_relu_maxpool2x2.forward/coop8", "if (dims.splits > 0u) {", "if (true) {"),
     ("conv2d_relu_maxpool2x2.forward/coop8", "vec4<u32>(1u), z1 > m", "vec4<u32>(1u), z1 >= m"),
     ("conv2d_relu_maxpool2x2.forward/coop8", "let z2 = p10 + b", "let z2 = p10"),
     ("conv2d_relu_maxpool2x2.forward/coop8", "vec2<u32>(dims.pad_top, dims.pad_left)", "vec2<u32>(0u, dims.pad_left)"),
@@ -581,7 +582,6 @@ const FAULTS: &[Fault] = &[
     // shared/coop_patch.wgsl.jinja
     ("conv2d_relu_maxpool2x2.forward/coop8", "(at.x + row) * 18u + at.y", "(at.x + row) * 18u"),
     ("conv2d_relu_maxpool2x2.forward/coop8", "place / {{ tiles_x }}u * 2u", "place / {{ tiles_x }}u"),
-    ("conv2d_relu_maxpool2x2.forward/coop8", "if (dims.splits > 0u) {", "if (true) {"),
     ("conv2d_relu_maxpool2x2.backward_input/coop8", "(2 - kx if BY_COLUMN else kx)", "(kx)"),
     // shared/coop.wgsl.jinja
     ("dense.forward/coop8", "let column = subgroup % {{ COLUMNS }}u * {{ ACROSS * SIDE }}u;", "let column = 0u * subgroup;"),

@@ -1,7 +1,7 @@
 //! conv2d + bias + relu + 2x2 max-pool in one op: `shaders/conv2d_relu_maxpool2x2.wgsl`, `.._backward.wgsl`.
 //!
-//! Training and prediction never need the full-size activation, only the pooled value and which of the four pixels it came
-//! from. Ties go to the first maximum in row-major order, as in TensorFlow. The gradients take the pooled gradient and the
+//! Training and prediction never need the full-size activation, only the pooled value and, where a gradient follows, which of the
+//! four pixels it came from. Ties go to the first maximum in row-major order, as in TensorFlow. The gradients take the pooled gradient and the
 //! places: the one before the relu, three quarters and more of it zeros, is never stored.
 
 use super::conv2d::{self, BLOCK_WGSL, Conv2dDims, Input, Scratch};
@@ -25,12 +25,12 @@ pub(super) fn argmax_len(d: &[u32]) -> usize {
     if d.splits == 0 { 0 } else { d.pooled_len() / 4 }
 }
 
-/// The cases of a forward kernel: these, and the first one and one of most filters as evaluation plays them.
-pub(super) fn forward_cases(mut cases: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
-    let most = cases.iter().rev().max_by_key(|d| Conv2dDims::of(d).out_c);
-    let evaluated = cases.first().into_iter().chain(most).map(|d| Conv2dDims::of(d).without_gradient().words());
-    cases.extend(evaluated.collect::<Vec<_>>());
-    cases
+/// The cases of a forward kernel: these, and the first one of every number of filters as evaluation plays it.
+pub(super) fn forward_cases(cases: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
+    let filters = |d: &[u32]| Conv2dDims::of(d).out_c;
+    let firsts = cases.iter().enumerate().filter(|(i, d)| cases[..*i].iter().all(|before| filters(before) != filters(d)));
+    let evaluated: Vec<_> = firsts.map(|(_, d)| Conv2dDims::of(d).without_gradient().words()).collect();
+    [cases, evaluated].concat()
 }
 
 /// The convolution's shapes that have a whole window.
@@ -80,8 +80,8 @@ pub const KERNELS: &[Kernel] = &[
         },
         loops: |d| Conv2dDims::of(d).tap_passes(Conv2dDims::of(d).in_c),
         cost: |d| {
-            let d = Conv2dDims::of(d);
-            d.cost(d.x_len() + d.weight_len() + d.pooled_len() + argmax_len(&d.words()))
+            let conv = Conv2dDims::of(d);
+            conv.cost(conv.x_len() + conv.weight_len() + conv.pooled_len() + argmax_len(d))
         },
         twin: Twin { f32: forward_f32, f64: forward },
         bound: Bound::Twin(|d| Conv2dDims::of(d).taps() as f64 + 2.0),

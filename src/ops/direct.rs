@@ -38,7 +38,7 @@ pub fn full(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y: &
 
 /// What a picture's windows leave.
 pub enum Out<'a> {
-    /// Their maxima and its places.
+    /// The maxima of their windows and where these lie, which is empty where no gradient asks for it.
     Pooled(&'a mut [f32], &'a mut [u8]),
     /// All of their pixels.
     Full(&'a mut [f32]),
@@ -112,7 +112,7 @@ impl WithSimd for Picture<'_> {
             let row = match &mut to {
                 Out::Pooled(y, codes) => {
                     let (first, len) = (top / 2 * (w / 2) * pixel, w / 2 * pixel);
-                    Out::Pooled(&mut y[first..][..len], codes.get_mut(first..first + len).unwrap_or_default())
+                    Out::Pooled(&mut y[first..][..len], if codes.is_empty() { &mut [] } else { &mut codes[first..][..len] })
                 }
                 Out::Full(y) => Out::Full(&mut y[top * w * pixel..][..2 * w * pixel]),
             };

@@ -21,11 +21,11 @@ fn small(d: &Conv2dDims) -> bool {
 }
 
 /// Whether no pixel lies in padding.
-fn valid(d: &Conv2dDims) -> bool {
+pub(super) fn valid(d: &Conv2dDims) -> bool {
     d.pad_top + d.pad_left == 0 && d.out_h + 2 == d.in_h && d.out_w + 2 == d.in_w
 }
 
-/// Output channels of a lane of the forward kernels: the fewer workgroups, the less is loaded again. With eight the text would be twice
+/// Output channels of a lane of the forward kernels and of the first layer's weight gradient: the fewer workgroups, the less is loaded again. With eight the text would be twice
 /// as long, and it and the transformed weights are past the first level of cache already.
 pub(super) fn lane_channels(channels: u32) -> u32 {
     if channels.is_multiple_of(4 * LANES) { 4 } else { 2 }
@@ -38,12 +38,12 @@ pub(super) fn outputs_fit(d: &Conv2dDims) -> bool {
 
 fn forward_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    outputs_fit(d) && matches!(d.in_c, 8 | 16 | 32)
+    outputs_fit(d) && matches!(d.in_c, 8 | 16 | 24 | 32)
 }
 
 fn forward_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
     let d = Conv2dDims::of(d);
-    vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(d.pad_top + d.pad_left > 0))]
+    vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(!valid(d)))]
 }
 
 /// Input channels of a lane of the input's gradient. With four that of conv2d_3 would take 0.85 of the time and compile for 13 s instead
@@ -66,7 +66,7 @@ pub(super) fn tiles([height, width, channels]: [u32; 3], side: usize) -> OutputT
 /// Output channels of a lane and input channels of a workgroup in the weight gradient: with two windows a pass, as much text as the first
 /// level of the instruction cache holds.
 fn weight_block(d: &Conv2dDims) -> [u32; 2] {
-    [if d.out_c.is_multiple_of(4 * LANES) { 4 } else { 2 }, if d.in_c.is_multiple_of(8) { 8 } else { 4 }]
+    [lane_channels(d.out_c), if d.in_c.is_multiple_of(8) { 8 } else { 4 }]
 }
 
 pub(super) fn weight_fits(d: &[u32]) -> bool {
@@ -92,6 +92,14 @@ fn shapes() -> Vec<Conv2dDims> {
         Conv2dDims::new(2, [13, 5, 32], 32, [3, 3], false, true),
         Conv2dDims::new(2, [5, 16, 16], 64, [3, 3], false, true),
         Conv2dDims::new(2, [6, 9, 4], 16, [3, 3], false, true),
+        Conv2dDims::new(1, [9, 6, 8], 48, [3, 3], false, true),
+        Conv2dDims::new(1, [6, 9, 8], 32, [3, 3], false, true),
+        Conv2dDims::new(1, [5, 7, 16], 16, [3, 3], true, true),
+        Conv2dDims::new(1, [7, 9, 16], 32, [3, 3], true, true),
+        Conv2dDims::new(1, [5, 6, 24], 32, [3, 3], false, true),
+        Conv2dDims::new(1, [7, 5, 24], 48, [3, 3], true, true),
+        Conv2dDims::new(1, [6, 5, 32], 48, [3, 3], false, true),
+        Conv2dDims::new(1, [6, 7, 32], 64, [3, 3], true, true),
         Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [63, 63, 16], 32, [3, 3], false, true),
         Conv2dDims::new(2, [30, 30, 32], 64, [3, 3], false, true),
@@ -342,7 +350,7 @@ mod tests {
         let key = "conv2d_relu_maxpool2x2.forward/winograd4_lanes8";
         let same = Conv2dDims::new(2, [9, 6, 8], 16, [3, 3], true, true).pooled();
         takes(key, &[conv(8, 16), conv(32, 128), same, Conv2dDims { batch: MAX_GROUPS, ..conv(8, 16) }], &large(conv(8, 16)));
-        takes(key, &[], &[conv(8, 24), conv(4, 16), conv(24, 16), conv(64, 16), conv(32, 144)]);
+        takes(key, &[], &[conv(8, 24), conv(4, 16), conv(20, 16), conv(40, 16), conv(32, 144)]);
 
         let key = "conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8";
         takes(key, &[conv(16, 32), conv(64, 64), Conv2dDims { batch: MAX_GROUPS, ..conv(16, 32) }], &large(conv(16, 32)));

@@ -4,7 +4,7 @@
 //! `gather.bytes` leaves a word to a pixel, a quarter of what four floats take, and who reads it makes floats of three bytes. So
 //! the fourth channel, which is there for the alignment of floats and always 0, costs neither loads nor products. The sums are the
 //! same ones in the same order as those of [`super::conv2d_relu_maxpool2x2`] on `gather.forward`'s x, but for the forward of the eight
-//! lanes, which makes larger tiles.
+//! lanes, which is F(4x4,3x3).
 
 use super::conv2d::{self, Conv2dDims, Input};
 use super::conv2d_relu_maxpool2x2 as fused;
@@ -291,7 +291,7 @@ pub const TECHNIQUES: &[Kernel] = &[
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
             variant(KERNELS[0].key, true, lanes8_fits, |d| {
                 let d = Conv2dDims::of(d);
-                let padded = d.pad_top + d.pad_left > 0;
+                let padded = !lanes8::valid(d);
                 vec![
                     ("LANE_C", lane_channels(d.out_c)),
                     ("PADDED", u32::from(padded)),

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-/// Fields of the dims that differ between batches of other sizes: the batch, and how its rows are shared out.
+/// Fields of the dims that differ between batches of other sizes: the batch, and how its rows are shared out,
+/// in no parts where no gradient follows.
 const OF_THE_BATCH: &[&str] = &["batch", "splits", "rows_per_split"];
 /// Largest file that is read.
 const MOST: u64 = 16 << 20;
@@ -137,7 +138,7 @@ impl Tuned {
     }
 
     /// The technique measured to be the fastest for a kernel at these sizes in runs of this precision; else that for sizes which differ
-    /// in the batch alone, the nearest batch first.
+    /// in the batch alone, one with a gradient behind it before one without for a plan that has one, and then the nearest batch first.
     pub fn chosen(&self, kernel: &Kernel, dims: &[u32], precision: Precision) -> Option<&str> {
         let wanted = named(kernel, dims);
         let alike = |m: &&Measured| {
@@ -148,8 +149,12 @@ impl Tuned {
                 && wanted.iter().all(|(name, v)| known(name) || m.dims.get(name) == Some(v))
         };
         let batch = |dims: &BTreeMap<String, u32>| dims.get("batch").copied().unwrap_or_default();
-        let nearest =
-            self.kernels.iter().filter(alike).min_by_key(|m| (m.dims != wanted, batch(&m.dims).abs_diff(batch(&wanted))));
+        let evaluated = |dims: &BTreeMap<String, u32>| dims.get("splits") == Some(&0);
+        let distance = |m: &&Measured| {
+            let purpose = evaluated(&m.dims) != evaluated(&wanted);
+            (m.dims != wanted, purpose, batch(&m.dims).abs_diff(batch(&wanted)))
+        };
+        let nearest = self.kernels.iter().filter(alike).min_by_key(distance);
         nearest.map(|m| m.chosen.as_str())
     }
 }
@@ -336,6 +341,13 @@ mod tests {
         tuned.insert(measured([8, 8, 64, 1, 1, 8], "narrow"));
         assert_eq!(chosen(&tuned, [3, 8, 64, 1, 2, 8]).as_deref(), Some("narrow"));
         assert_eq!(chosen(&tuned, [64, 8, 64, 1, 1, 8]).as_deref(), Some("wide"));
+        // What was measured without a gradient is for plans without one, and for others where there is nothing else.
+        let mut evaluated = tuned.clone();
+        evaluated.insert(measured([64, 8, 64, 1, 0, 8], "evaluated"));
+        assert_eq!(chosen(&evaluated, [3, 8, 64, 1, 0, 8]).as_deref(), Some("evaluated"));
+        assert_eq!(chosen(&evaluated, [40, 8, 64, 1, 2, 8]).as_deref(), Some("wide"));
+        evaluated.kernels.retain(|m| m.chosen == "evaluated");
+        assert_eq!(chosen(&evaluated, [40, 8, 64, 1, 2, 8]).as_deref(), Some("evaluated"));
         // The same sizes again replace what was known.
         tuned.insert(measured([8, 8, 64, 1, 1, 8], "newer"));
         assert_eq!((tuned.kernels.len(), chosen(&tuned, [8, 8, 64, 1, 1, 8]).as_deref()), (2, Some("newer")));
