@@ -382,8 +382,8 @@ pub struct Variant {
     pub constants: fn(&[u32]) -> Vec<(&'static str, u32)>,
     /// Of a variant of [`Precision::F16`].
     pub f16: Option<Scale>,
-    /// Names of buffers that it reads as `var<uniform>`: at most 16 KiB, which every adapter takes, of which all invocations read the same value at a time. A GPU's
-    /// products take such a value from its constant cache, without a load.
+    /// Names of buffers that it reads as `var<uniform>`: at most 16 KiB, which every adapter takes, of which all invocations read the
+    /// same value at a time. A GPU's products take such a value from its constant cache, without a load.
     pub uniform: &'static [&'static str],
 }
 

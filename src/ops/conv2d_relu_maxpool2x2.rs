@@ -1,8 +1,8 @@
 //! conv2d + bias + relu + 2x2 max-pool in one op: `shaders/conv2d_relu_maxpool2x2.wgsl`, `.._backward.wgsl`.
 //!
 //! Training and prediction never need the full-size activation, only the pooled value and, where a gradient follows, which of the
-//! four pixels it came from. Ties go to the first maximum in row-major order, as in TensorFlow. The gradients take the pooled gradient and the
-//! places: the one before the relu, three quarters and more of it zeros, is never stored.
+//! four pixels it came from. Ties go to the first maximum in row-major order, as in TensorFlow. The gradients take the pooled
+//! gradient and the places: the one before the relu, three quarters and more of it zeros, is never stored.
 
 use super::conv2d::{self, BLOCK_WGSL, Conv2dDims, Input, Scratch};
 use super::maxpool2x2::{self, pool_row, route};
@@ -200,7 +200,7 @@ pub(super) fn sum_up<T: Real>(call: &mut Call<T>, x: Input<T>) {
         unread.resize(d.pooled_len() / 4, 0);
         &mut unread
     } else {
-        &mut argmax.u_mut()[..d.pooled_len() / 4]
+        &mut argmax.u_mut()[..argmax_len(call.dims)]
     };
     y.f_mut()[..d.pooled_len()]
         .par_chunks_mut(pool_h * windows)

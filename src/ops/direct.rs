@@ -56,6 +56,18 @@ impl<'a> Out<'a> {
         y.par_chunks_mut(windows).zip(codes).map(|(y, codes)| Out::Pooled(y, codes))
     }
 
+    /// Writes codes, of which each stands in a word, from the `first` byte on; none where no gradient asks for them.
+    #[inline(always)]
+    pub fn keep_codes(&mut self, first: usize, words: &[u32]) {
+        if let Out::Pooled(_, codes) = self
+            && !codes.is_empty()
+        {
+            for (code, &word) in codes[first..][..words.len()].iter_mut().zip(words) {
+                *code = word as u8;
+            }
+        }
+    }
+
     /// The pictures of a full-size `y`.
     pub fn full(d: &Conv2dDims, y: &'a mut [f32]) -> impl IndexedParallelIterator<Item = Self> {
         y.par_chunks_mut(super::product(&[d.out_h, d.out_w, d.out_c])).map(Out::Full)
@@ -184,12 +196,6 @@ fn windows<S: Simd, const IN: usize>(
                 }
             }
         }
-        if let Out::Pooled(_, codes) = &mut to
-            && !codes.is_empty()
-        {
-            for (code, &wide) in codes[first / 2 * out_c..][..WINDOWS * out_c].iter_mut().zip(&*wide) {
-                *code = wide as u8;
-            }
-        }
+        to.keep_codes(first / 2 * out_c, wide);
     }
 }

@@ -25,8 +25,8 @@ pub(super) fn valid(d: &Conv2dDims) -> bool {
     d.pad_top + d.pad_left == 0 && d.out_h + 2 == d.in_h && d.out_w + 2 == d.in_w
 }
 
-/// Output channels of a lane of the forward kernels and of the first layer's weight gradient: the fewer workgroups, the less is loaded again. With eight the text would be twice
-/// as long, and it and the transformed weights are past the first level of cache already.
+/// Output channels of a lane of the forward kernels and of the weight gradients: the fewer workgroups, the less is loaded again. With
+/// eight the text would be twice as long, and it and the transformed weights are past the first level of cache already.
 pub(super) fn lane_channels(channels: u32) -> u32 {
     if channels.is_multiple_of(4 * LANES) { 4 } else { 2 }
 }

@@ -278,12 +278,6 @@ fn picture<S: Simd>(simd: S, sizes: &Sizes, [x, u, bias]: [&[f32]; 3], mut to: O
                 }
             }
         }
-        if let Out::Pooled(_, codes) = &mut to
-            && !codes.is_empty()
-        {
-            for (code, &wide) in codes[first * out_c..][..count * out_c].iter_mut().zip(&*wide) {
-                *code = wide as u8;
-            }
-        }
+        to.keep_codes(first * out_c, &wide[..count * out_c]);
     }
 }

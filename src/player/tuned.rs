@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-/// Fields of the dims that differ between batches of other sizes: the batch, and how its rows are shared out,
-/// in no parts where no gradient follows.
+/// Fields of the dims that differ between batches of other sizes: the batch, and in how many parts its rows are
+/// shared out, which are none where no gradient follows.
 const OF_THE_BATCH: &[&str] = &["batch", "splits", "rows_per_split"];
 /// Largest file that is read.
 const MOST: u64 = 16 << 20;
@@ -138,7 +138,7 @@ impl Tuned {
     }
 
     /// The technique measured to be the fastest for a kernel at these sizes in runs of this precision; else that for sizes which differ
-    /// in the batch alone, one with a gradient behind it before one without for a plan that has one, and then the nearest batch first.
+    /// in the batch alone: of the same purpose first, training or evaluation, and then of the nearest batch.
     pub fn chosen(&self, kernel: &Kernel, dims: &[u32], precision: Precision) -> Option<&str> {
         let wanted = named(kernel, dims);
         let alike = |m: &&Measured| {
