@@ -1,9 +1,5 @@
 // The sum of gradients over the parts of a batch, in the order in which the parts are played.
-struct Dims {
-    len: u32,
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> part: array<vec4<f32>>; // (len)
 @group(0) @binding(2) var<storage, read_write> sum: array<vec4<f32>>; // (len)
 

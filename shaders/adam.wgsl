@@ -1,9 +1,5 @@
 // One update of a parameter (shared/adam.wgsl).
-struct Dims {
-    len: u32,
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> grad: array<vec4<f32>>; // (len)
 @group(0) @binding(2) var<storage, read_write> weight: array<vec4<f32>>; // (len)
 @group(0) @binding(3) var<storage, read_write> m: array<vec4<f32>>; // (len)

@@ -1,10 +1,5 @@
 // One step's loss and hits, kept on the device: the host reads many steps at once.
-struct Dims {
-    batch: u32,
-    slots: u32,
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> loss: array<f32>; // (batch)
 @group(0) @binding(2) var<storage, read> correct: array<f32>; // (batch)
 @group(0) @binding(3) var<storage, read_write> metrics: array<f32>; // (slots, 2)

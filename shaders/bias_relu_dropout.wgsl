@@ -1,15 +1,6 @@
 // What stands between a hidden dense layer's products and the next layer in training: bias, relu and dropout (dropout.wgsl), and their
 // gradient.
-struct Dims {
-    batch: u32,
-    out_n: u32,
-    splits: u32, // partial sums of the products
-    layer: u32, // tells two dropout layers of one model apart
-    threshold: u32, // rate * 2^24
-    scale_bits: u32, // 1 / (1 - rate) as the bits of an f32
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> sums: array<vec4<f32>>; // (splits, batch, out_n)
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>; // (out_n)
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>; // (batch, out_n)

@@ -1,12 +1,5 @@
 // The batch's logits and probabilities put into their rows of the whole set's table, read back once at the end.
-struct Dims {
-    batch: u32,
-    stride: u32,
-    table_first: u32, // the table's first picture
-    table_len: u32, // pictures in the table
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> logits: array<f32>; // (batch, stride)
 @group(0) @binding(2) var<storage, read> probs: array<f32>; // (batch, stride)
 @group(0) @binding(3) var<storage, read_write> all_logits: array<f32>; // (table_len, stride)

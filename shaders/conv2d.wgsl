@@ -1,22 +1,5 @@
 // 2-D cross-correlation, stride 1, NHWC x HWIO -> NHWC, and its gradients. Channels are multiples of 4 (zero-padded by the plan).
-struct Dims {
-    batch: u32,
-    in_h: u32,
-    in_w: u32,
-    in_c: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c: u32,
-    k_h: u32,
-    k_w: u32,
-    pad_top: u32,
-    pad_left: u32,
-    relu: u32,
-    splits: u32,
-    rows_per_split: u32,
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // (batch, in_h, in_w, in_c)
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>; // (k_h, k_w, in_c, out_c)
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>; // (out_c)

@@ -1,23 +1,6 @@
 // The weight and bias gradients of conv2d: partial sums over runs of output rows, then a sum in fixed order, stored
 // or taken by Adam.
-struct Dims {
-    batch: u32,
-    in_h: u32,
-    in_w: u32,
-    in_c: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c: u32,
-    k_h: u32,
-    k_w: u32,
-    pad_top: u32,
-    pad_left: u32,
-    relu: u32,
-    splits: u32,
-    rows_per_split: u32,
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // (batch, in_h, in_w, in_c)
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>; // (batch, out_h, out_w, out_c)
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>; // (splits, k_h*k_w*in_c + 1, out_c), bias last

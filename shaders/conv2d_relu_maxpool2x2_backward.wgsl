@@ -1,28 +1,11 @@
 // The gradients of conv2d + bias + relu + 2x2 max-pool. dz, the gradient before the relu, is never stored: it is dy at the one
 // place of each window that the forward took, and 0 at the three others.
-struct Dims {
-    batch: u32,
-    in_h: u32,
-    in_w: u32,
-    in_c: u32,
-    out_h: u32, // of the convolution, before the pool
-    out_w: u32,
-    out_c: u32,
-    k_h: u32,
-    k_w: u32,
-    pad_top: u32,
-    pad_left: u32,
-    relu: u32,
-    splits: u32,
-    rows_per_split: u32, // rows of windows
-}
 
 // A word of four places, one per channel; 4 is the code of a window that the relu has closed.
 fn places(word: u32) -> vec4<u32> {
     return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
 }
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
 @group(0) @binding(2) var<storage, read> argmax: array<u32>; // (batch, out_h/2, out_w/2, out_c/4), a byte per channel
 @group(0) @binding(3) var<storage, read> weight: array<vec4<f32>>; // (k_h, k_w, in_c, out_c)

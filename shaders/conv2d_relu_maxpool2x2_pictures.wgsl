@@ -1,23 +1,6 @@
 // conv2d + bias + relu + 2x2 max-pooling of pictures as `gather.bytes` leaves them, and its weights' gradient: a word a pixel where
 // x has four floats, and of these the fourth, which is always 0, is neither loaded nor multiplied.
-struct Dims {
-    batch: u32,
-    in_h: u32,
-    in_w: u32,
-    in_c: u32, // 4, of which weight has the last for nothing
-    out_h: u32, // of the convolution, before the pool
-    out_w: u32,
-    out_c: u32,
-    k_h: u32,
-    k_w: u32,
-    pad_top: u32,
-    pad_left: u32,
-    relu: u32,
-    splits: u32,
-    rows_per_split: u32, // rows of windows
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> words: array<u32>; // (batch, in_h, in_w): R | G << 8 | B << 16
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>; // (k_h, k_w, 4, out_c)
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>; // (out_c)
@@ -30,8 +13,7 @@ fn x_at(n: u32, iy: i32, ix: i32) -> vec3<f32> {
     let u = u32(clamp(iy, 0, i32(dims.in_h) - 1));
     let v = u32(clamp(ix, 0, i32(dims.in_w) - 1));
     let word = select(0u, words[(n * dims.in_h + u) * dims.in_w + v], inside);
-    // Keras multiplies by fl32(1/255); dividing by 255 differs in 126 of 256 values.
-    return vec3<f32>((vec3<u32>(word) >> vec3<u32>(0u, 8u, 16u)) & vec3<u32>(255u)) * 0.003921569;
+    return vec3<f32>(rescaled(word, 0u), rescaled(word, 8u), rescaled(word, 16u));
 }
 
 struct Block {

@@ -1,14 +1,5 @@
 // y = x weight + bias and its gradients. Widths are multiples of 4 (zero-padded by the plan).
-struct Dims {
-    batch: u32,
-    in_n: u32,
-    out_n: u32,
-    relu: u32,
-    splits: u32, // of in_n in `forward`
-    per_split: u32, // inputs per split, a multiple of 4
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // (batch, in_n)
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>; // (in_n, out_n)
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>; // (splits, batch, out_n)
@@ -255,13 +246,6 @@ fn backward_weight(@builtin(global_invocation_id) gid: vec3<u32>) {
 @group(0) @binding(6) var<storage, read_write> b: array<vec4<f32>>; // (out_n): bias
 @group(0) @binding(7) var<storage, read_write> bm: array<vec4<f32>>; // (out_n)
 @group(0) @binding(8) var<storage, read_write> bv: array<vec4<f32>>; // (out_n)
-
-fn update_bias(j: u32, g: vec4<f32>) {
-    let next = adam(g, bm[j], bv[j]);
-    bm[j] = next.m;
-    bv[j] = next.v;
-    b[j] -= next.delta;
-}
 
 fn update_row(at: u32, g: vec4<f32>) {
     let next = adam(g, m[at], v[at]);

@@ -1,14 +1,5 @@
 // A dense layer of few inputs in one dispatch: dense.wgsl's `forward` and `reduce` where there is one partial sum.
-struct Dims {
-    batch: u32,
-    in_n: u32,
-    out_n: u32,
-    relu: u32,
-    splits: u32, // 1
-    per_split: u32, // in_n
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // (batch, in_n)
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>; // (in_n, out_n)
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>; // (out_n)

@@ -1,13 +1,5 @@
 // Inverted dropout: the mask is a hash of (seed, step, layer, index), made again in the backward pass instead of stored.
-struct Dims {
-    len: u32,
-    layer: u32, // tells two dropout layers of one model apart
-    threshold: u32, // rate * 2^24
-    scale_bits: u32, // 1 / (1 - rate) as the bits of an f32
-    offset: u32, // of the first element in the step's batch
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>; // (len)
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // (len)
 

@@ -1,15 +1,6 @@
 // A batch of pictures by index out of one resident chunk of the data set: as floats in [0, 1], RGB padded to 4 channels, or still as
 // bytes, a word to a pixel.
-struct Dims {
-    batch: u32,
-    pixels: u32, // of one picture
-    pictures: u32, // in `order`
-    chunk_first: u32, // the chunk's first picture
-    chunk_len: u32, // pictures in the chunk
-    offset: u32, // of the first picture in the step's batch
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> images: array<u32>; // (chunk_len, ceil(pixels/4)*3): bytes R G B R G B ...
 @group(0) @binding(2) var<storage, read> order: array<u32>; // (pictures)
 @group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>; // (batch, pixels, 4)
@@ -38,19 +29,18 @@ fn quad_of(id: u32) -> Quad {
     return Quad(words, b * dims.pixels + quad * 4u, dims.pixels - quad * 4u);
 }
 
-fn rescaled(word: u32) -> vec4<f32> {
-    // Keras multiplies by fl32(1/255); dividing by 255 differs in 126 of 256 values.
-    return vec4<f32>((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u)) * 0.003921569;
+fn colours(word: u32) -> vec4<f32> {
+    return vec4<f32>(rescaled(word, 0u), rescaled(word, 8u), rescaled(word, 16u), 0.0);
 }
 
 // x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+offset+b], times fl32(1/255), if that picture lies in this chunk
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let quad = quad_of(linear_id(gid));
-    if (quad.pixels > 0u) { x[quad.to] = rescaled(quad.words.x); }
-    if (quad.pixels > 1u) { x[quad.to + 1u] = rescaled(quad.words.y); }
-    if (quad.pixels > 2u) { x[quad.to + 2u] = rescaled(quad.words.z); }
-    if (quad.pixels > 3u) { x[quad.to + 3u] = rescaled(quad.words.w); }
+    if (quad.pixels > 0u) { x[quad.to] = colours(quad.words.x); }
+    if (quad.pixels > 1u) { x[quad.to + 1u] = colours(quad.words.y); }
+    if (quad.pixels > 2u) { x[quad.to + 2u] = colours(quad.words.z); }
+    if (quad.pixels > 3u) { x[quad.to + 3u] = colours(quad.words.w); }
 }
 
 // words[b,p] = R | G << 8 | B << 16 of pixel p of picture order[first+offset+b], if that picture lies in this chunk

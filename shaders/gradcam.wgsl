@@ -1,15 +1,6 @@
 // Grad-CAM and its relatives on one convolution layer: x = its output after the relu, dx = the score's gradient there. For the
 // sums dx may be the gradient behind the layer's pool, which holds the same values without the zeros between them.
-struct Dims {
-    batch: u32,
-    h: u32,
-    w: u32,
-    c: u32,
-    technique: u32, // 0 Grad-CAM, 1 HiResCAM, 2 LayerCAM
-    area: u32, // pixels that the weights are means over
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> dx: array<vec4<f32>>; // (batch, h, w, c)
 @group(0) @binding(2) var<storage, read_write> rows: array<vec4<f32>>; // (batch, h, c)
 

@@ -1,12 +1,5 @@
 // 2x2 max-pooling of stride 2, valid: an odd last row or column is dropped.
-struct Dims {
-    batch: u32,
-    in_h: u32,
-    in_w: u32,
-    c: u32,
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // (batch, in_h, in_w, c)
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // (batch, in_h/2, in_w/2, c)
 @group(0) @binding(3) var<storage, read_write> argmax: array<u32>; // (batch, in_h/2, in_w/2, c/4), a byte per channel

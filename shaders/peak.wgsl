@@ -1,10 +1,5 @@
 // What an adapter can do at best, for `wgradcam profile` to divide by: multiply-adds in registers, and a copy.
-struct Dims {
-    len: u32,
-    rounds: u32, // at most 65,535, where lavapipe leaves a loop
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>; // (len)
 @group(0) @binding(2) var<storage, read> line: array<f32>; // (2): scale and shift
 @group(0) @binding(3) var<storage, read_write> y: array<f32>; // (len)

@@ -1,11 +1,6 @@
 // What an adapter can do at best in products of matrices: what `shaders/coop/peak_products.wgsl.jinja` does with their factors in
 // registers, on any adapter.
-struct Dims {
-    len: u32, // a multiple of 128
-    rounds: u32,
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>; // (len / 128, 16)
 @group(0) @binding(2) var<storage, read> weight: array<f32>; // (16, 128)
 @group(0) @binding(3) var<storage, read_write> y: array<f32>; // (len / 128, 128)

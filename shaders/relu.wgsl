@@ -1,9 +1,5 @@
 // The relu's gradient; its forward is part of conv2d and dense.
-struct Dims {
-    len: u32,
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>; // (len)
 @group(0) @binding(2) var<storage, read> y: array<vec4<f32>>; // (len): the relu's output
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>; // (len)

@@ -1,15 +1,5 @@
 // tf.image.resize, bilinear, half-pixel centres, no antialiasing.
-struct Dims {
-    batch: u32,
-    in_h: u32,
-    in_w: u32,
-    out_h: u32,
-    out_w: u32,
-    scale_y_bits: u32, // fl32(in_h) / fl32(out_h) as the bits of an f32
-    scale_x_bits: u32,
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>; // (batch, in_h, in_w)
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // (batch, out_h, out_w)
 

@@ -1,13 +1,5 @@
 // What Grad-CAM explains: the gradient of the chosen score with respect to the logits.
-struct Dims {
-    batch: u32,
-    classes: u32, // 1 with the sigmoid head
-    stride: u32,
-    target_kind: u32, // 0 predicted, 1 logit, 2 output, 3 class
-    class_index: u32, // for 3
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> logits: array<f32>; // (batch, stride)
 @group(0) @binding(2) var<storage, read> probs: array<f32>; // (batch, stride)
 @group(0) @binding(3) var<storage, read_write> dlogits: array<f32>; // (batch, stride)

@@ -1,14 +1,5 @@
 // The sigmoid head: binary cross-entropy from the logit in its stable form, the probability, the gradient and the hit.
-struct Dims {
-    batch: u32,
-    stride: u32, // floats per row; the logit is the first
-    pictures: u32, // in `order`
-    images: u32, // in `labels`
-    offset: u32, // of the first row in the step's batch
-    whole: u32, // pictures in the step's batch
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> logits: array<f32>; // (batch, stride)
 @group(0) @binding(2) var<storage, read> order: array<u32>; // (pictures)
 @group(0) @binding(3) var<storage, read> labels: array<u32>; // (images), 0 or 1

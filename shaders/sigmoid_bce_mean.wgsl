@@ -1,13 +1,5 @@
 // The sigmoid head (sigmoid_bce.wgsl) of a whole batch, and the batch's mean loss and hits (batch_mean.wgsl) with it.
-struct Dims {
-    batch: u32,
-    stride: u32, // floats per row; the logit is the first
-    pictures: u32, // in `order`
-    images: u32, // in `labels`
-    slots: u32,
-}
 
-@group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> logits: array<f32>; // (batch, stride)
 @group(0) @binding(2) var<storage, read> order: array<u32>; // (pictures)
 @group(0) @binding(3) var<storage, read> labels: array<u32>; // (images), 0 or 1

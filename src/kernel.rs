@@ -59,9 +59,9 @@ impl Binding {
     }
 }
 
-/// A struct of u32 fields that a WGSL `dims` uniform mirrors; made by [`crate::dims!`].
+/// A struct of u32 fields, from which the WGSL `dims` uniform is written ([`Kernel::wgsl`]); made by [`crate::dims!`].
 pub trait Dims: bytemuck::Pod {
-    /// Field names in order, as they stand in the WGSL struct.
+    /// Field names in order.
     const FIELDS: &'static [&'static str];
 
     /// The struct seen in the words of a dispatch. Panics when the words are another struct's: a programming error.
@@ -403,7 +403,7 @@ pub struct Kernel {
     pub shared: &'static [&'static str],
     /// Name of the entry point.
     pub entry: &'static str,
-    /// Field names of the dims struct.
+    /// Field names of the dims struct, which is the text's `Dims`.
     pub dims: &'static [&'static str],
     /// Whether it has the `step` uniform.
     pub step: bool,
@@ -448,15 +448,16 @@ fn unroll(name: &str, template: &str, constants: &BTreeMap<&str, u32>) -> Result
 }
 
 impl Kernel {
-    /// The complete WGSL for these dims: the file, then the shared functions (module scope is order-free, so line numbers stay
-    /// the file's own). A variant's file is a template whose loops are unrolled for the dims' channel counts.
+    /// The complete WGSL for these dims: the file, then the shared functions and the `dims` uniform (module scope is order-free, so
+    /// line numbers stay the file's own). A variant's file is a template whose loops are unrolled for the dims' channel counts.
     pub fn wgsl(&self, dims: &[u32]) -> String {
         let mut text = self.unrolled(self.source, dims);
         for shared in self.shared {
             text.push('\n');
             text.push_str(&self.unrolled(shared, dims));
         }
-        text
+        let fields: String = self.dims.iter().map(|field| format!("    {field}: u32,\n")).collect();
+        text + &format!("\nstruct Dims {{\n{fields}}}\n\n@group(0) @binding(0) var<uniform> dims: Dims;\n")
     }
 
     /// A text of this kernel's, which is a template where the kernel is a variant.
@@ -568,6 +569,10 @@ pub const SLICE_WGSL: &str = include_str!("../shaders/shared/slice.wgsl");
 pub const STEP_WGSL: &str = include_str!("../shaders/shared/step.wgsl");
 /// `shaders/shared/adam.wgsl`; it reads the step.
 pub const ADAM_WGSL: &str = include_str!("../shaders/shared/adam.wgsl");
+/// `shaders/shared/update_bias.wgsl`; it calls [`ADAM_WGSL`] and updates `b`, `bm` and `bv`.
+pub const UPDATE_BIAS_WGSL: &str = include_str!("../shaders/shared/update_bias.wgsl");
+/// `shaders/shared/rescaled.wgsl`
+pub const RESCALED_WGSL: &str = include_str!("../shaders/shared/rescaled.wgsl");
 /// `shaders/shared/rng.wgsl`.
 pub const RNG_WGSL: &str = include_str!("../shaders/shared/rng.wgsl");
 

@@ -13,7 +13,8 @@ use super::peak::{self, PeakDims};
 use super::product;
 use super::tile::{dense_fits, three_by_three};
 use crate::kernel::{
-    ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, POOLED_WINDOW_WGSL, SLICE_WGSL, STEP_WGSL, Tiles, Variant, another, passes,
+    ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, POOLED_WINDOW_WGSL, SLICE_WGSL, STEP_WGSL, Tiles, UPDATE_BIAS_WGSL,
+    Variant, another, passes,
 };
 
 const COOP_WGSL: &str = include_str!("../../shaders/shared/coop.wgsl.jinja");
@@ -318,7 +319,7 @@ const fn on<const T: usize>(keys: [&'static str; 7]) -> [Kernel; 7] {
             )
         },
         Kernel {
-            shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, HALF_WGSL, COOP_WGSL],
+            shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, UPDATE_BIAS_WGSL, HALF_WGSL, COOP_WGSL],
             grid: |d| {
                 let d = DenseDims::of(d);
                 [d.in_n.div_ceil(SIDE), d.out_n.div_ceil(SIDE), 1]

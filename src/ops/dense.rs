@@ -6,7 +6,8 @@ use super::adam::{self, Update};
 use super::gemm::{Mat, matmul};
 use super::product;
 use crate::kernel::{
-    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, STEP_WGSL, grid, passes, random_input,
+    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, grid,
+    passes, random_input,
 };
 use crate::plan::Spread;
 use rayon::prelude::*;
@@ -66,7 +67,7 @@ impl DenseDims {
 
 const SOURCE: &str = include_str!("../../shaders/dense.wgsl");
 /// What the file refers to.
-pub(super) const SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL];
+pub(super) const SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, UPDATE_BIAS_WGSL];
 
 pub(super) fn x_len(d: &[u32]) -> usize {
     let [b, i, _] = DenseDims::of(d).sizes();

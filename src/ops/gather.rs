@@ -4,7 +4,9 @@
 //! dispatch of its own that leaves the other chunks' rows alone.
 
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, STEP_WGSL, Values, grid, no_loops};
+use crate::kernel::{
+    Binding, Bound, Call, Cost, Dims, Kernel, RESCALED_WGSL, Real, SLICE_WGSL, STEP_WGSL, Values, grid, no_loops,
+};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -102,7 +104,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+offset+b], times fl32(1/255), if that picture lies in this chunk",
         file: "gather.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, STEP_WGSL],
+        shared: &[SLICE_WGSL, STEP_WGSL, RESCALED_WGSL],
         entry: "forward",
         dims: GatherDims::FIELDS,
         step: true,
@@ -125,7 +127,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "words[b,p] = R | G << 8 | B << 16 of pixel p of picture order[first+offset+b], if that picture lies in this chunk",
         file: "gather.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, STEP_WGSL],
+        shared: &[SLICE_WGSL, STEP_WGSL, RESCALED_WGSL],
         entry: "bytes",
         dims: GatherDims::FIELDS,
         step: true,

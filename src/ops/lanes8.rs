@@ -7,8 +7,12 @@
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
-use crate::kernel::{Bound, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, Variant, another, passes};
+use crate::kernel::{
+    ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, Variant, another,
+    passes,
+};
 
+pub(super) const LOW_HIGH_WGSL: &str = include_str!("../../shaders/shared/low_high.wgsl");
 pub(super) const WINOGRAD4_WGSL: &str = include_str!("../../shaders/shared/winograd4.wgsl.jinja");
 pub(super) const STORE_TILE_WGSL: &str = include_str!("../../shaders/shared/store_tile.wgsl.jinja");
 
@@ -150,7 +154,7 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
 /// The variants.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
-        shared: &[SLICE_WGSL, WINOGRAD4_WGSL, STORE_TILE_WGSL],
+        shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL, STORE_TILE_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
@@ -184,7 +188,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
-        shared: &[SLICE_WGSL, WINOGRAD4_WGSL],
+        shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [d.in_c / (INPUT_C * LANES), d.batch, 1]
@@ -221,6 +225,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
+        shared: &[SLICE_WGSL, LOW_HIGH_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             let [lane_c, ci_b] = weight_block(d);
@@ -248,6 +253,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
+        shared: &[SLICE_WGSL, LOW_HIGH_WGSL],
         grid: |d| {
             let d = DenseDims::of(d);
             [d.out_n / (8 * LANES), d.batch.div_ceil(PICTURES), d.splits]
@@ -271,6 +277,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
+        shared: &[SLICE_WGSL, LOW_HIGH_WGSL],
         grid: |d| {
             let d = DenseDims::of(d);
             [DENSE_GROUPS.min(d.in_n / 2), d.batch.div_ceil(input_pictures(d)), 1]
@@ -297,7 +304,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
-        shared: dense::SHARED,
+        shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, UPDATE_BIAS_WGSL, LOW_HIGH_WGSL],
         grid: |d| {
             let d = DenseDims::of(d);
             [d.out_n / (8 * LANES), DENSE_GROUPS.min(d.in_n / 8), 1]

@@ -10,7 +10,9 @@ use super::conv2d::{self, Conv2dDims};
 use super::dense::{self, DenseDims};
 use super::dense_bias_relu::{self, MOST_OUTPUTS};
 use super::dropout::DropoutDims;
-use crate::kernel::{ADAM_WGSL, Dims, Kernel, MAX_GROUPS, Needs, RNG_WGSL, SLICE_WGSL, STEP_WGSL, Variant, another, passes};
+use crate::kernel::{
+    ADAM_WGSL, Dims, Kernel, MAX_GROUPS, Needs, RNG_WGSL, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, Variant, another, passes,
+};
 
 const PARTIAL_SUMS_WGSL: &str = include_str!("../../shaders/shared/partial_sums.wgsl.jinja");
 const FEW_OUTPUTS_WGSL: &str = include_str!("../../shaders/shared/few_outputs.wgsl.jinja");
@@ -164,7 +166,7 @@ const fn dense_variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: fn
 /// The variants.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
-        shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, PARTIAL_SUMS_WGSL],
+        shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, UPDATE_BIAS_WGSL, PARTIAL_SUMS_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [Reduction::new(d).groups(d), 1, 1]

@@ -8,12 +8,12 @@
 
 use super::conv2d::{self, Conv2dDims, Input};
 use super::conv2d_relu_maxpool2x2 as fused;
-use super::lanes8::{self, LANES, STORE_TILE_WGSL, WINOGRAD4_WGSL, lane_channels, tiles};
+use super::lanes8::{self, LANES, LOW_HIGH_WGSL, STORE_TILE_WGSL, WINOGRAD4_WGSL, lane_channels, tiles};
 use super::product;
 use super::tile;
 use crate::kernel::{
-    Binding, Bound, Call, Cost, Dims, Kernel, MAX_GROUPS, Needs, POOLED_WINDOW_WGSL, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin,
-    Variant, another, grid, passes, random_input,
+    Binding, Bound, Call, Cost, Dims, Kernel, MAX_GROUPS, Needs, POOLED_WINDOW_WGSL, RESCALED_WGSL, Real, SLICE_WGSL,
+    STORE_WINDOW_WGSL, Twin, Variant, another, grid, passes, random_input,
 };
 use pulp::Arch;
 
@@ -57,7 +57,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0)",
         file: "conv2d_relu_maxpool2x2_pictures.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
+        shared: &[SLICE_WGSL, RESCALED_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
         entry: "forward_pictures",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -94,7 +94,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "partial[s,ky,kx,ci,co] = sum over split s's rows of windows of (R, G, B, 0) times fl32(1/255) under the taken place, shifted by the tap, [ci] * dy[window,co]",
         file: "conv2d_relu_maxpool2x2_pictures.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
+        shared: &[SLICE_WGSL, RESCALED_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
         entry: "backward_weight_pictures",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -215,7 +215,7 @@ const PAIRS_WGSL: &str = include_str!("../../shaders/shared/picture_pairs.wgsl.j
 /// The variants: for GPUs, then for drivers on CPUs.
 pub const TECHNIQUES: &[Kernel] = &[
     Kernel {
-        shared: &[SLICE_WGSL, PAIRS_WGSL, POOLED_WINDOW_WGSL],
+        shared: &[SLICE_WGSL, RESCALED_WGSL, PAIRS_WGSL, POOLED_WINDOW_WGSL],
         grid: |d| Windows::forward(Conv2dDims::of(d)).grid(Conv2dDims::of(d)),
         loops: |_| passes(&[COLOURS as usize, 3]),
         cases: || fused::forward_cases(variant_cases(forward_fits)),
@@ -235,7 +235,7 @@ pub const TECHNIQUES: &[Kernel] = &[
         )
     },
     Kernel {
-        shared: &[SLICE_WGSL, PAIRS_WGSL],
+        shared: &[SLICE_WGSL, RESCALED_WGSL, PAIRS_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [d.out_c / channels(d), 1, d.splits]
@@ -261,7 +261,7 @@ pub const TECHNIQUES: &[Kernel] = &[
         )
     },
     Kernel {
-        shared: &[SLICE_WGSL, WINOGRAD4_WGSL, STORE_TILE_WGSL],
+        shared: &[SLICE_WGSL, RESCALED_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL, STORE_TILE_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
@@ -301,6 +301,7 @@ pub const TECHNIQUES: &[Kernel] = &[
         )
     },
     Kernel {
+        shared: &[SLICE_WGSL, RESCALED_WGSL, LOW_HIGH_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [d.out_c / (lane_channels(d.out_c) * LANES), 1, d.splits]
