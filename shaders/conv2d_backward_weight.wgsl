@@ -5,13 +5,6 @@
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>; // (batch, out_h, out_w, out_c)
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>; // (splits, k_h*k_w*in_c + 1, out_c), bias last
 
-fn x_at(n: u32, iy: i32, ix: i32, c: u32) -> vec4<f32> {
-    let inside = iy >= 0 && iy < i32(dims.in_h) && ix >= 0 && ix < i32(dims.in_w);
-    let u = u32(clamp(iy, 0, i32(dims.in_h) - 1));
-    let v = u32(clamp(ix, 0, i32(dims.in_w) - 1));
-    return select(vec4<f32>(), x[((n * dims.in_h + u) * dims.in_w + v) * (dims.in_c / 4u) + c], inside);
-}
-
 // The rank-1 update of 4 input by 4 output channels: columns are input channels.
 fn outer(a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(a.x * b, a.y * b, a.z * b, a.w * b);

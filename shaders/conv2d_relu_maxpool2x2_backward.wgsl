@@ -12,7 +12,7 @@ fn places(word: u32) -> vec4<u32> {
 @group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>; // (batch, in_h, in_w, in_c)
 
 // dz of a pixel: an odd last row or column belongs to no window.
-fn dz_at(n: u32, oy: i32, ox: i32, c: u32) -> vec4<f32> {
+fn gradient_at(n: u32, oy: i32, ox: i32, c: u32) -> vec4<f32> {
     let pool_h = dims.out_h / 2u;
     let pool_w = dims.out_w / 2u;
     let inside = oy >= 0 && oy < i32(pool_h * 2u) && ox >= 0 && ox < i32(pool_w * 2u);
@@ -23,83 +23,16 @@ fn dz_at(n: u32, oy: i32, ox: i32, c: u32) -> vec4<f32> {
     return select(vec4<f32>(), dy[at], (places(argmax[at]) == here) & vec4<bool>(inside));
 }
 
-fn store_dx(n: u32, iy: u32, ix: u32, c: u32, value: vec4<f32>) {
-    if (n < dims.batch && iy < dims.in_h && ix < dims.in_w) {
-        dx[((n * dims.in_h + iy) * dims.in_w + ix) * (dims.in_c / 4u) + c] = value;
-    }
-}
-
 // dx[n,iy,ix,ci] = sum_{ky,kx,co} dz[n, iy+pad_top-ky, ix+pad_left-kx, co] * weight[ky,kx,ci,co]
-// 2 x 2 pixels by 8 channels per invocation.
 @compute @workgroup_size(64)
 fn backward_input(@builtin(global_invocation_id) gid: vec3<u32>) {
-    let in_c4 = dims.in_c / 4u;
-    let out_c4 = dims.out_c / 4u;
-    let c_blocks = (in_c4 + 1u) / 2u;
-    let x_blocks = (dims.in_w + 1u) / 2u;
-    let y_blocks = (dims.in_h + 1u) / 2u;
-    let id = linear_id(gid);
-    let ca = (id % c_blocks) * 2u;
-    let cb = min(ca + 1u, in_c4 - 1u);
-    let ix = (id / c_blocks) % x_blocks * 2u;
-    let iy = (id / (c_blocks * x_blocks)) % y_blocks * 2u;
-    let n = id / (c_blocks * x_blocks * y_blocks);
-    let n_read = min(n, dims.batch - 1u);
-    var a0 = vec4<f32>();
-    var b0 = vec4<f32>();
-    var a1 = vec4<f32>();
-    var b1 = vec4<f32>();
-    var a2 = vec4<f32>();
-    var b2 = vec4<f32>();
-    var a3 = vec4<f32>();
-    var b3 = vec4<f32>();
-    for (var ky = 0u; ky < dims.k_h; ky++) {
-        let oy = i32(iy + dims.pad_top) - i32(ky);
-        for (var kx = 0u; kx < dims.k_w; kx++) {
-            let ox = i32(ix + dims.pad_left) - i32(kx);
-            for (var co = 0u; co < out_c4; co++) {
-                let ra = ((ky * dims.k_w + kx) * dims.in_c + ca * 4u) * out_c4 + co;
-                let rb = ((ky * dims.k_w + kx) * dims.in_c + cb * 4u) * out_c4 + co;
-                let wa = mat4x4<f32>(weight[ra], weight[ra + out_c4], weight[ra + 2u * out_c4], weight[ra + 3u * out_c4]);
-                let wb = mat4x4<f32>(weight[rb], weight[rb + out_c4], weight[rb + 2u * out_c4], weight[rb + 3u * out_c4]);
-                let d0 = dz_at(n_read, oy, ox, co);
-                let d1 = dz_at(n_read, oy, ox + 1, co);
-                let d2 = dz_at(n_read, oy + 1, ox, co);
-                let d3 = dz_at(n_read, oy + 1, ox + 1, co);
-                a0 += d0 * wa;
-                b0 += d0 * wb;
-                a1 += d1 * wa;
-                b1 += d1 * wb;
-                a2 += d2 * wa;
-                b2 += d2 * wb;
-                a3 += d3 * wa;
-                b3 += d3 * wb;
-            }
-        }
-    }
-    store_dx(n, iy, ix, ca, a0);
-    store_dx(n, iy, ix + 1u, ca, a1);
-    store_dx(n, iy + 1u, ix, ca, a2);
-    store_dx(n, iy + 1u, ix + 1u, ca, a3);
-    if (cb != ca) {
-        store_dx(n, iy, ix, cb, b0);
-        store_dx(n, iy, ix + 1u, cb, b1);
-        store_dx(n, iy + 1u, ix, cb, b2);
-        store_dx(n, iy + 1u, ix + 1u, cb, b3);
-    }
+    store_input_block(linear_id(gid));
 }
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // (batch, in_h, in_w, in_c)
 @group(0) @binding(2) var<storage, read> pooled_dy: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
 @group(0) @binding(3) var<storage, read> taken: array<u32>; // the forward's argmax
 @group(0) @binding(4) var<storage, read_write> partial: array<vec4<f32>>; // (splits, k_h*k_w*in_c + 1, out_c), bias last
-
-fn x_at(n: u32, iy: i32, ix: i32, c: u32) -> vec4<f32> {
-    let inside = iy >= 0 && iy < i32(dims.in_h) && ix >= 0 && ix < i32(dims.in_w);
-    let u = u32(clamp(iy, 0, i32(dims.in_h) - 1));
-    let v = u32(clamp(ix, 0, i32(dims.in_w) - 1));
-    return select(vec4<f32>(), x[((n * dims.in_h + u) * dims.in_w + v) * (dims.in_c / 4u) + c], inside);
-}
 
 // The pixel of a window, 4 input channels, that each of 4 output channels took: column o is the x under channel o's place.
 fn under(place: vec4<u32>, x00: vec4<f32>, x01: vec4<f32>, x10: vec4<f32>, x11: vec4<f32>) -> mat4x4<f32> {

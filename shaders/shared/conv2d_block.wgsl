@@ -1,16 +1,8 @@
 // The inner loop that conv2d.wgsl and conv2d_relu_maxpool2x2.wgsl share: a register block of 2 x 4 output pixels by 8 channels.
-// It reads the including file's `dims`, `x` and `weight`.
+// It reads the including file's `dims` and `weight`, and `x` by shared/x_at.wgsl.
 struct Block {
     a: array<vec4<f32>, 8>, // channels 4*co .. of pixel row*4 + column
     b: array<vec4<f32>, 8>, // the four channels after them
-}
-
-// x at a position that may lie in the padding, where it is 0.
-fn x_at(n: u32, iy: i32, ix: i32, c: u32) -> vec4<f32> {
-    let inside = iy >= 0 && iy < i32(dims.in_h) && ix >= 0 && ix < i32(dims.in_w);
-    let y = u32(clamp(iy, 0, i32(dims.in_h) - 1));
-    let z = u32(clamp(ix, 0, i32(dims.in_w) - 1));
-    return select(vec4<f32>(), x[((n * dims.in_h + y) * dims.in_w + z) * (dims.in_c / 4u) + c], inside);
 }
 
 // block[p] += sum_{ky,kx,ci} x[n, oy+row+ky-pad_top, ox+col+kx-pad_left, ci] * weight[ky, kx, ci, :]

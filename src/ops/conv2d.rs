@@ -151,11 +151,14 @@ impl Conv2dDims {
     }
 }
 
+pub(super) const X_AT_WGSL: &str = include_str!("../../shaders/shared/x_at.wgsl");
 pub(super) const BLOCK_WGSL: &str = include_str!("../../shaders/shared/conv2d_block.wgsl");
+pub(super) const INPUT_BLOCK_WGSL: &str = include_str!("../../shaders/shared/conv2d_input_block.wgsl");
 const SOURCE: &str = include_str!("../../shaders/conv2d.wgsl");
 const WEIGHT_SOURCE: &str = include_str!("../../shaders/conv2d_backward_weight.wgsl");
-/// What that file refers to.
-const WEIGHT_SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL];
+/// What the first file refers to, and the second.
+const SHARED: &[&str] = &[SLICE_WGSL, X_AT_WGSL, BLOCK_WGSL, INPUT_BLOCK_WGSL];
+const WEIGHT_SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, X_AT_WGSL];
 
 pub(super) fn x_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).x_len()
@@ -201,7 +204,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[n,oy,ox,co] = relu?(bias[co] + sum_{ky,kx,ci} x[n, oy+ky-pad_top, ox+kx-pad_left, ci] * weight[ky,kx,ci,co])",
         file: "conv2d.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, BLOCK_WGSL],
+        shared: SHARED,
         entry: "forward",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -231,7 +234,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "dx[n,iy,ix,ci] = sum_{ky,kx,co} dy[n, iy+pad_top-ky, ix+pad_left-kx, co] * weight[ky,kx,ci,co]",
         file: "conv2d.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, BLOCK_WGSL],
+        shared: SHARED,
         entry: "backward_input",
         dims: Conv2dDims::FIELDS,
         step: false,

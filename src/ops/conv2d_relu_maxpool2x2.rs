@@ -4,7 +4,7 @@
 //! four pixels it came from. Ties go to the first maximum in row-major order, as in TensorFlow. The gradients take the pooled
 //! gradient and the places: the one before the relu, three quarters and more of it zeros, is never stored.
 
-use super::conv2d::{self, BLOCK_WGSL, Conv2dDims, Input, Scratch};
+use super::conv2d::{self, BLOCK_WGSL, Conv2dDims, INPUT_BLOCK_WGSL, Input, Scratch, X_AT_WGSL};
 use super::maxpool2x2::{self, pool_row, route};
 use super::product;
 use super::{direct, sparse, winograd};
@@ -14,7 +14,10 @@ use crate::kernel::{
 use pulp::Arch;
 use rayon::prelude::*;
 
+pub(super) const POOLED_BLOCK_WGSL: &str = include_str!("../../shaders/shared/pooled_block.wgsl");
 const BACKWARD_SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2_backward.wgsl");
+/// What that file refers to.
+const BACKWARD_SHARED: &[&str] = &[SLICE_WGSL, X_AT_WGSL, INPUT_BLOCK_WGSL];
 
 pub(super) fn pooled_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).pooled_len()
@@ -63,7 +66,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co]; argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0)",
         file: "conv2d_relu_maxpool2x2.wgsl",
         source: include_str!("../../shaders/conv2d_relu_maxpool2x2.wgsl"),
-        shared: &[SLICE_WGSL, BLOCK_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
+        shared: &[SLICE_WGSL, X_AT_WGSL, BLOCK_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL, POOLED_BLOCK_WGSL],
         entry: "forward",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -94,7 +97,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "dx[n,iy,ix,ci] = sum_{ky,kx,co} dz[n, iy+pad_top-ky, ix+pad_left-kx, co] * weight[ky,kx,ci,co]",
         file: "conv2d_relu_maxpool2x2_backward.wgsl",
         source: BACKWARD_SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: BACKWARD_SHARED,
         entry: "backward_input",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -106,7 +109,7 @@ pub const KERNELS: &[Kernel] = &[
         ],
         grid: |d| {
             let d = Conv2dDims::of(d);
-            grid(product(&[d.batch, d.in_h.div_ceil(2), d.in_w.div_ceil(2), (d.in_c / 4).div_ceil(2)]))
+            grid(product(&[d.batch, d.in_h.div_ceil(2), d.in_w.div_ceil(4), (d.in_c / 4).div_ceil(2)]))
         },
         loops: |d| Conv2dDims::of(d).tap_passes(Conv2dDims::of(d).out_c),
         cost: |d| {
@@ -127,7 +130,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "partial[s,ky,kx,ci,co] = sum over split s's rows of windows of x under the taken place, shifted by the tap, [ci] * dy[window,co]",
         file: "conv2d_relu_maxpool2x2_backward.wgsl",
         source: BACKWARD_SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: BACKWARD_SHARED,
         entry: "backward_weight",
         dims: Conv2dDims::FIELDS,
         step: false,

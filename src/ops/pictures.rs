@@ -48,6 +48,8 @@ fn cases() -> Vec<Vec<u32>> {
 }
 
 const SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2_pictures.wgsl");
+/// What that file refers to.
+const SHARED: &[&str] = &[SLICE_WGSL, RESCALED_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL, fused::POOLED_BLOCK_WGSL];
 
 /// The op's kernels.
 pub const KERNELS: &[Kernel] = &[
@@ -57,7 +59,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0)",
         file: "conv2d_relu_maxpool2x2_pictures.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, RESCALED_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
+        shared: SHARED,
         entry: "forward_pictures",
         dims: Conv2dDims::FIELDS,
         step: false,
@@ -94,7 +96,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "partial[s,ky,kx,ci,co] = sum over split s's rows of windows of (R, G, B, 0) times fl32(1/255) under the taken place, shifted by the tap, [ci] * dy[window,co]",
         file: "conv2d_relu_maxpool2x2_pictures.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, RESCALED_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
+        shared: SHARED,
         entry: "backward_weight_pictures",
         dims: Conv2dDims::FIELDS,
         step: false,

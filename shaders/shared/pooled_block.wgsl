@@ -1,0 +1,23 @@
+// What conv2d_relu_maxpool2x2.wgsl and conv2d_relu_maxpool2x2_pictures.wgsl do with a register block: it is two windows side by side. It
+// calls the including file's `correlate` and shared/store_window.wgsl.
+
+// The windows of the `id`-th block.
+fn store_windows(id: u32) {
+    let out_c4 = dims.out_c / 4u;
+    let c_blocks = (out_c4 + 1u) / 2u;
+    let x_blocks = (dims.out_w / 2u + 1u) / 2u;
+    let pool_h = dims.out_h / 2u;
+    let co_a = (id % c_blocks) * 2u;
+    let co_b = min(co_a + 1u, out_c4 - 1u);
+    let px = (id / c_blocks) % x_blocks * 2u;
+    let py = (id / (c_blocks * x_blocks)) % pool_h;
+    let n = id / (c_blocks * x_blocks * pool_h);
+    var block = Block();
+    correlate(min(n, dims.batch - 1u), py * 2u, px * 2u, co_a, co_b, &block);
+    store_window(n, py, px, co_a, block.a[0], block.a[1], block.a[4], block.a[5]);
+    store_window(n, py, px + 1u, co_a, block.a[2], block.a[3], block.a[6], block.a[7]);
+    if (co_b != co_a) {
+        store_window(n, py, px, co_b, block.b[0], block.b[1], block.b[4], block.b[5]);
+        store_window(n, py, px + 1u, co_b, block.b[2], block.b[3], block.b[6], block.b[7]);
+    }
+}
