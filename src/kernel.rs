@@ -592,6 +592,7 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::maxpool2x2::KERNELS,
     ops::dense::KERNELS,
     ops::dense_bias_relu::KERNELS,
+    ops::winograd_tile::SCALARS,
     ops::tile::KERNELS,
     ops::winograd_tile::KERNELS,
     ops::narrow::KERNELS,

@@ -35,7 +35,8 @@ use std::time::Instant;
 pub const INEXACT: &[&str] = &["gradcam.weights", "batch_mean.forward"];
 
 /// Kernels with a [`Bound::Own`] whose results are sums all the same, which small integers leave exact.
-pub const SUMS: &[&str] = &["conv2d_relu_maxpool2x2.backward_weight/winograd_tile"];
+pub const SUMS: &[&str] =
+    &["conv2d_relu_maxpool2x2.backward_weight/winograd_scalars", "conv2d_relu_maxpool2x2.backward_weight/winograd_tile"];
 
 /// Techniques that take fractions of their weights: their denominator. F(4x4,3x3) takes sixths and twenty-fourths, of rows and of
 /// columns.

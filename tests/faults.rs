@@ -201,6 +201,13 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_weight/winograd_tile", "vec4<f32>(0.0, 0.5, -0.5, 1.0)", "vec4<f32>(0.0, 0.5, 0.5, 1.0)"),
     ("conv2d_relu_maxpool2x2.backward_weight/winograd_tile", "term < 4u; term++", "term < 3u; term++"),
     ("conv2d_relu_maxpool2x2.backward_weight/winograd_tile", "- i32(dims.pad_left)", ""),
+    ("conv2d_relu_maxpool2x2.forward/winograd_scalars", "return memory[4u * at + c];", "return memory[4u * at];"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_scalars", "memory[4u * at + c] = value", "memory[4u * at + 3u - c] = value"),
+    ("conv2d_relu_maxpool2x2.forward/winograd_scalars", "memory[4u * at + 2u], memory[4u * at + 3u]", "memory[4u * at + 3u], memory[4u * at + 2u]"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_scalars", "memory[4u * at + {{ c }}u] = value", "memory[at + {{ c }}u] = value"),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd_scalars", "return memory[4u * at + c];", "return memory[4u * at];"),
+    ("conv2d_relu_maxpool2x2.backward_weight/winograd_scalars", "memory[4u * at], memory", "memory[at], memory"),
+    ("conv2d_relu_maxpool2x2.backward_weight/winograd_scalars", "of_four(term * {{ COLS // 4 }}u + id / 4u, id % 4u)", "of_four(term * {{ COLS // 4 }}u + id / 4u, 0u)"),
     // tile/
     ("conv2d_relu_maxpool2x2.forward/tile", "if (dims.splits > 0u) {", "if (true) {"),
     ("conv2d_relu_maxpool2x2.forward/tile", "by_channel[2];", "by_channel[3];"),

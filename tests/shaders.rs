@@ -76,8 +76,9 @@ fn the_folder_and_the_registry_hold_the_same_files_and_entry_points() {
     };
     let mut registry: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for k in kernel::all() {
-        // The texts for cooperative matrices are those of either size.
-        let first = registry.entry(k.file).or_default().insert(k.entry) || k.key.ends_with("/coop8");
+        // The texts for cooperative matrices are those of either size, the tiled Winograd's those of vectors and of scalars.
+        let second = k.key.ends_with("/coop8") || k.key.ends_with("/winograd_tile");
+        let first = registry.entry(k.file).or_default().insert(k.entry) || second;
         assert!(first, "{} {} stands twice", k.file, k.entry);
     }
     let mut files = wgsl(&shaders, "");

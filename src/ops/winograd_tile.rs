@@ -3,7 +3,9 @@
 //!
 //! A tile of 2 x 2 outputs is a window of the pool. The products of a position of the 4 x 4 are a matrix product of their own, whose
 //! block of 64 sums an invocation keeps; a workgroup has all 16 positions of 512 sums. Inside WebGPU's default limits.
-//! Several invocations store the components of a vector ([`Needs::ComponentStores`]).
+//! Several invocations store the components of a vector ([`Needs::ComponentStores`]), or, in a second form for every adapter, scalars that
+//! lie as those components do. No adapter has taken that form's time yet: until `tune` has, the direct tiles are the default
+//! where components cannot be stored.
 
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
@@ -73,8 +75,9 @@ impl Cut {
         (cut, blocks)
     }
 
-    fn constants(&self, from: u32, to: u32) -> Vec<(&'static str, u32)> {
+    fn constants(&self, from: u32, to: u32, scalars: bool) -> Vec<(&'static str, u32)> {
         vec![
+            ("SCALARS", u32::from(scalars)),
             ("ROWS", self.rows()),
             ("COLS", self.columns),
             ("TILES_X", self.tiles[0]),
@@ -112,9 +115,10 @@ fn weight_fits(d: &[u32]) -> bool {
     three_by_three(d) && whole && d.out_w / 2 >= 4 && d.splits <= MAX_GROUPS
 }
 
-fn weight_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
+fn weight_constants<const SCALARS: bool>(d: &[u32]) -> Vec<(&'static str, u32)> {
     let d = Conv2dDims::of(d);
     vec![
+        ("SCALARS", u32::from(SCALARS)),
         ("ROWS", WEIGHT_BLOCK[0]),
         ("COLS", WEIGHT_BLOCK[1]),
         ("RAW", 0),
@@ -188,84 +192,104 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     .collect()
 }
 
-const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: fn(&[u32]) -> Vec<(&'static str, u32)>) -> Variant {
-    Variant { of, needs: Needs::ComponentStores, software: false, fits, constants, f16: None, uniform: &[] }
+const fn variant<const SCALARS: bool>(
+    of: &'static str,
+    fits: fn(&[u32]) -> bool,
+    constants: fn(&[u32]) -> Vec<(&'static str, u32)>,
+) -> Variant {
+    let needs = if SCALARS { Needs::Nothing } else { Needs::ComponentStores };
+    Variant { of, needs, software: false, fits, constants, f16: None, uniform: &[] }
 }
 
-/// The variants.
-pub const KERNELS: &[Kernel] = &[
-    Kernel {
-        shared: &[SLICE_WGSL, WINOGRAD_TILE_WGSL],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            let (cut, blocks) = Cut::forward(d);
-            [blocks, d.out_c / cut.columns, d.batch]
-        },
-        loops: |d| passes(&[Conv2dDims::of(d).in_c as usize / 4]),
-        cases: || fused::forward_cases(cases(forward_fits)),
-        ..another(
-            &fused::KERNELS[0],
-            "conv2d_relu_maxpool2x2.forward/winograd_tile",
-            "tile/conv2d_relu_maxpool2x2_winograd.wgsl.jinja",
-            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_winograd.wgsl.jinja"),
-            variant("conv2d_relu_maxpool2x2.forward", forward_fits, |d| {
+/// The variants whose workgroup memory holds vectors.
+pub const KERNELS: &[Kernel] = &kernels::<false>([
+    "conv2d_relu_maxpool2x2.forward/winograd_tile",
+    "conv2d_relu_maxpool2x2.backward_input/winograd_tile",
+    "conv2d_relu_maxpool2x2.backward_weight/winograd_tile",
+]);
+
+/// The variants whose workgroup memory holds scalars.
+pub const SCALARS: &[Kernel] = &kernels::<true>([
+    "conv2d_relu_maxpool2x2.forward/winograd_scalars",
+    "conv2d_relu_maxpool2x2.backward_input/winograd_scalars",
+    "conv2d_relu_maxpool2x2.backward_weight/winograd_scalars",
+]);
+
+const fn kernels<const SCALARS: bool>([forward, backward_input, backward_weight]: [&'static str; 3]) -> [Kernel; 3] {
+    [
+        Kernel {
+            shared: &[SLICE_WGSL, WINOGRAD_TILE_WGSL],
+            grid: |d| {
                 let d = Conv2dDims::of(d);
-                Cut::forward(d).0.constants(d.in_c, d.out_c)
-            }),
-        )
-    },
-    Kernel {
-        shared: &[SLICE_WGSL, WINOGRAD_TILE_WGSL],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            let (cut, blocks) = Cut::backward_input(d);
-            [blocks, d.in_c / cut.columns, d.batch]
-        },
-        loops: |d| passes(&[Conv2dDims::of(d).out_c as usize / 4]),
-        bound: Bound::Tile(
-            |d| {
-                let d = Conv2dDims::of(d);
-                f64::from(d.k_h * d.k_w * d.out_c) + 1.0
+                let (cut, blocks) = Cut::forward(d);
+                [blocks, d.out_c / cut.columns, d.batch]
             },
-            |d| {
+            loops: |d| passes(&[Conv2dDims::of(d).in_c as usize / 4]),
+            cases: || fused::forward_cases(cases(forward_fits)),
+            ..another(
+                &fused::KERNELS[0],
+                forward,
+                "tile/conv2d_relu_maxpool2x2_winograd.wgsl.jinja",
+                include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_winograd.wgsl.jinja"),
+                variant::<SCALARS>("conv2d_relu_maxpool2x2.forward", forward_fits, |d| {
+                    let d = Conv2dDims::of(d);
+                    Cut::forward(d).0.constants(d.in_c, d.out_c, SCALARS)
+                }),
+            )
+        },
+        Kernel {
+            shared: &[SLICE_WGSL, WINOGRAD_TILE_WGSL],
+            grid: |d| {
                 let d = Conv2dDims::of(d);
-                OutputTiles { height: d.in_h as usize, width: d.in_w as usize, channels: d.in_c as usize, side: 2 }
+                let (cut, blocks) = Cut::backward_input(d);
+                [blocks, d.in_c / cut.columns, d.batch]
             },
-        ),
-        cases: || cases(input_fits),
-        ..another(
-            &fused::KERNELS[1],
-            "conv2d_relu_maxpool2x2.backward_input/winograd_tile",
-            "tile/conv2d_relu_maxpool2x2_backward_input_winograd.wgsl.jinja",
-            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_backward_input_winograd.wgsl.jinja"),
-            variant("conv2d_relu_maxpool2x2.backward_input", input_fits, |d| {
+            loops: |d| passes(&[Conv2dDims::of(d).out_c as usize / 4]),
+            bound: Bound::Tile(
+                |d| {
+                    let d = Conv2dDims::of(d);
+                    f64::from(d.k_h * d.k_w * d.out_c) + 1.0
+                },
+                |d| {
+                    let d = Conv2dDims::of(d);
+                    OutputTiles { height: d.in_h as usize, width: d.in_w as usize, channels: d.in_c as usize, side: 2 }
+                },
+            ),
+            cases: || cases(input_fits),
+            ..another(
+                &fused::KERNELS[1],
+                backward_input,
+                "tile/conv2d_relu_maxpool2x2_backward_input_winograd.wgsl.jinja",
+                include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_backward_input_winograd.wgsl.jinja"),
+                variant::<SCALARS>("conv2d_relu_maxpool2x2.backward_input", input_fits, |d| {
+                    let d = Conv2dDims::of(d);
+                    Cut::backward_input(d).0.constants(d.out_c, d.in_c, SCALARS)
+                }),
+            )
+        },
+        Kernel {
+            shared: &[SLICE_WGSL, WINOGRAD_TILE_WGSL],
+            grid: |d| {
                 let d = Conv2dDims::of(d);
-                Cut::backward_input(d).0.constants(d.out_c, d.in_c)
-            }),
-        )
-    },
-    Kernel {
-        shared: &[SLICE_WGSL, WINOGRAD_TILE_WGSL],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            [d.out_c / WEIGHT_BLOCK[1], d.in_c / WEIGHT_BLOCK[0], d.splits]
+                [d.out_c / WEIGHT_BLOCK[1], d.in_c / WEIGHT_BLOCK[0], d.splits]
+            },
+            loops: |d| {
+                let d = Conv2dDims::of(d);
+                let windows = d.rows_per_split.min(d.batch * (d.out_h / 2)) * (d.out_w / 2);
+                passes(&[windows.div_ceil(4) as usize]) + passes(&[3])
+            },
+            bound: Bound::Own(weight_bound),
+            cases: || cases(weight_fits),
+            ..another(
+                &fused::KERNELS[2],
+                backward_weight,
+                "tile/conv2d_relu_maxpool2x2_backward_weight_winograd.wgsl.jinja",
+                include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_backward_weight_winograd.wgsl.jinja"),
+                variant::<SCALARS>("conv2d_relu_maxpool2x2.backward_weight", weight_fits, weight_constants::<SCALARS>),
+            )
         },
-        loops: |d| {
-            let d = Conv2dDims::of(d);
-            let windows = d.rows_per_split.min(d.batch * (d.out_h / 2)) * (d.out_w / 2);
-            passes(&[windows.div_ceil(4) as usize]) + passes(&[3])
-        },
-        bound: Bound::Own(weight_bound),
-        cases: || cases(weight_fits),
-        ..another(
-            &fused::KERNELS[2],
-            "conv2d_relu_maxpool2x2.backward_weight/winograd_tile",
-            "tile/conv2d_relu_maxpool2x2_backward_weight_winograd.wgsl.jinja",
-            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_backward_weight_winograd.wgsl.jinja"),
-            variant("conv2d_relu_maxpool2x2.backward_weight", weight_fits, weight_constants),
-        )
-    },
-];
+    ]
+}
 
 #[cfg(test)]
 mod tests {
@@ -278,20 +302,22 @@ mod tests {
         let d = conv(16, 32);
         // One size past each limit of all three.
         let left = [Conv2dDims { k_h: 5, ..d }, Conv2dDims { k_w: 5, ..d }, Conv2dDims { batch: MAX_GROUPS + 1, ..d }];
-        let [forward, input, weight] =
-            ["forward", "backward_input", "backward_weight"].map(|entry| format!("conv2d_relu_maxpool2x2.{entry}/winograd_tile"));
-        for key in [&forward, &input, &weight] {
-            takes(key, &[d, conv(48, 64), Conv2dDims { batch: MAX_GROUPS, ..d }], &left);
-        }
-        takes(&forward, &[conv(8, 16)], &[conv(4, 16), conv(16, 24)]);
-        takes(&input, &[conv(16, 8)], &[conv(16, 4), conv(24, 16)]);
-        takes(&weight, &[], &[conv(8, 32), conv(16, 16), Conv2dDims { out_w: 7, ..d }]);
-        let splits = |splits| Conv2dDims { splits, ..d };
-        takes(&weight, &[splits(MAX_GROUPS)], &[splits(MAX_GROUPS + 1)]);
-        // A tile's workgroups are not folded.
-        let wide = |n| Conv2dDims { out_w: 2 * n, out_h: 32, in_w: 2 * n, in_h: 32, ..conv(32, 32) };
-        for key in [&forward, &input] {
-            takes(key, &[wide(MAX_GROUPS)], &[wide(MAX_GROUPS + 1)]);
+        for form in ["tile", "scalars"] {
+            let [forward, input, weight] = ["forward", "backward_input", "backward_weight"]
+                .map(|entry| format!("conv2d_relu_maxpool2x2.{entry}/winograd_{form}"));
+            for key in [&forward, &input, &weight] {
+                takes(key, &[d, conv(48, 64), Conv2dDims { batch: MAX_GROUPS, ..d }], &left);
+            }
+            takes(&forward, &[conv(8, 16)], &[conv(4, 16), conv(16, 24)]);
+            takes(&input, &[conv(16, 8)], &[conv(16, 4), conv(24, 16)]);
+            takes(&weight, &[], &[conv(8, 32), conv(16, 16), Conv2dDims { out_w: 7, ..d }]);
+            let splits = |splits| Conv2dDims { splits, ..d };
+            takes(&weight, &[splits(MAX_GROUPS)], &[splits(MAX_GROUPS + 1)]);
+            // A tile's workgroups are not folded.
+            let wide = |n| Conv2dDims { out_w: 2 * n, out_h: 32, in_w: 2 * n, in_h: 32, ..conv(32, 32) };
+            for key in [&forward, &input] {
+                takes(key, &[wide(MAX_GROUPS)], &[wide(MAX_GROUPS + 1)]);
+            }
         }
     }
 
