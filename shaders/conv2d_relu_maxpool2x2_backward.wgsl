@@ -1,27 +1,10 @@
 // The gradients of conv2d + bias + relu + 2x2 max-pool. dz, the gradient before the relu, is never stored: it is dy at the one
 // place of each window that the forward took, and 0 at the three others.
 
-// A word of four places, one per channel; 4 is the code of a window that the relu has closed.
-fn places(word: u32) -> vec4<u32> {
-    return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
-}
-
 @group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
 @group(0) @binding(2) var<storage, read> argmax: array<u32>; // (batch, out_h/2, out_w/2, out_c/4), a byte per channel
 @group(0) @binding(3) var<storage, read> weight: array<vec4<f32>>; // (k_h, k_w, in_c, out_c)
 @group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>; // (batch, in_h, in_w, in_c)
-
-// dz of a pixel: an odd last row or column belongs to no window.
-fn gradient_at(n: u32, oy: i32, ox: i32, c: u32) -> vec4<f32> {
-    let pool_h = dims.out_h / 2u;
-    let pool_w = dims.out_w / 2u;
-    let inside = oy >= 0 && oy < i32(pool_h * 2u) && ox >= 0 && ox < i32(pool_w * 2u);
-    let u = u32(clamp(oy, 0, i32(pool_h * 2u) - 1));
-    let v = u32(clamp(ox, 0, i32(pool_w * 2u) - 1));
-    let at = ((n * pool_h + u / 2u) * pool_w + v / 2u) * (dims.out_c / 4u) + c;
-    let here = vec4<u32>(u % 2u * 2u + v % 2u);
-    return select(vec4<f32>(), dy[at], (places(argmax[at]) == here) & vec4<bool>(inside));
-}
 
 // dx[n,iy,ix,ci] = sum_{ky,kx,co} dz[n, iy+pad_top-ky, ix+pad_left-kx, co] * weight[ky,kx,ci,co]
 @compute @workgroup_size(64)

@@ -126,7 +126,7 @@ fn backward_weight_pictures(@builtin(global_invocation_id) gid: vec3<u32>) {
         var l1 = x_at(n, iy + 1, ix + 1);
         for (var px = 0u; px < pool_w; px++) {
             let at = (row * pool_w + px) * out_c4 + co;
-            let place = (vec4<u32>(taken[at]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+            let place = places(taken[at]);
             let g = select(pooled_dy[at], vec4<f32>(), place > vec4<u32>(3u));
             let right = ix + i32(px) * 2;
             let u2 = x_at(n, iy, right + 2);

@@ -52,7 +52,7 @@ fn backward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let py = min(iy / 2u, pool_h - 1u);
     let px = min(ix / 2u, pool_w - 1u);
     let at = ((min(n, dims.batch - 1u) * pool_h + py) * pool_w + px) * c4 + c;
-    let codes = (vec4<u32>(taken[at]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+    let codes = places(taken[at]);
     let here = vec4<u32>((iy - 2u * py) * 2u + (ix - 2u * px));
     if (n < dims.batch) {
         // The odd last row or column belongs to no window.

@@ -41,7 +41,7 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Time every kernel of a real step and say what bounds it
     Profile(ProfileArgs),
-    /// Find the fastest technique for each kernel on an adapter, and keep it for later runs
+    /// Find the fastest technique and constants for each kernel on an adapter, and keep them for later runs
     Tune(TuneArgs),
 }
 

@@ -378,7 +378,8 @@ pub struct Variant {
     pub software: bool,
     /// Which dims it can do.
     pub fits: fn(&[u32]) -> bool,
-    /// What its text is made for: values of the names in the template.
+    /// What its text is made for: values of the names in the template. Where a value is a matter of the adapter, a kernel with another one
+    /// is a variant of its own, named after it (`.../tile_channels8`), so that `tune` checks and times both.
     pub constants: fn(&[u32]) -> Vec<(&'static str, u32)>,
     /// Of a variant of [`Precision::F16`].
     pub f16: Option<Scale>,
@@ -571,7 +572,9 @@ pub const STEP_WGSL: &str = include_str!("../shaders/shared/step.wgsl");
 pub const ADAM_WGSL: &str = include_str!("../shaders/shared/adam.wgsl");
 /// `shaders/shared/update_bias.wgsl`; it calls [`ADAM_WGSL`] and updates `b`, `bm` and `bv`.
 pub const UPDATE_BIAS_WGSL: &str = include_str!("../shaders/shared/update_bias.wgsl");
-/// `shaders/shared/rescaled.wgsl`
+/// `shaders/shared/places.wgsl`.
+pub const PLACES_WGSL: &str = include_str!("../shaders/shared/places.wgsl");
+/// `shaders/shared/rescaled.wgsl`.
 pub const RESCALED_WGSL: &str = include_str!("../shaders/shared/rescaled.wgsl");
 /// `shaders/shared/rng.wgsl`.
 pub const RNG_WGSL: &str = include_str!("../shaders/shared/rng.wgsl");
@@ -592,7 +595,8 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::maxpool2x2::KERNELS,
     ops::dense::KERNELS,
     ops::dense_bias_relu::KERNELS,
-    ops::winograd_tile::SCALARS,
+    // Before the direct tiles, which are the default until a GPU has timed these.
+    ops::winograd_tile::SCALAR_KERNELS,
     ops::tile::KERNELS,
     ops::winograd_tile::KERNELS,
     ops::narrow::KERNELS,

@@ -1,5 +1,5 @@
 // The input's gradient of conv2d.wgsl and of conv2d_relu_maxpool2x2_backward.wgsl: a register block of 2 x 4 pixels by 8 channels. It reads
-// the including file's `dims` and `weight`, and the gradient by its `gradient_at`, which is 0 where the output has no pixel; it writes `dx`.
+// the including file's `weight`, and by `gradient_at` the output's gradient, which is 0 where there is no pixel; it writes `dx`.
 
 fn store_dx(n: u32, iy: u32, ix: u32, c: u32, value: vec4<f32>) {
     if (n < dims.batch && iy < dims.in_h && ix < dims.in_w) {

@@ -1,4 +1,4 @@
-// How f32 becomes f16 on its way to cooperative matrices. It reads the including file's `dims`.
+// How f32 becomes f16 on its way to cooperative matrices.
 
 // Four values as f16. WGSL lets a value past its range become its largest number, and training would go on with wrong products: so that
 // becomes no number, which every sum that it is in shows. (Made of a value that no compiler knows, since WGSL has no such constant.)

@@ -1,4 +1,4 @@
-// What the means of a batch share. It reads the step and the including file's `dims` and writes its `metrics`.
+// What the means of a batch share. It reads the step and writes the including file's `metrics`.
 
 var<workgroup> losses: array<f32, 64>;
 var<workgroup> hits: array<f32, 64>;

@@ -1,5 +1,5 @@
 // What conv2d_relu_maxpool2x2.wgsl and conv2d_relu_maxpool2x2_pictures.wgsl do with a register block: it is two windows side by side. It
-// calls the including file's `correlate` and shared/store_window.wgsl.
+// makes a `Block` by `correlate`, of shared/conv2d_block.wgsl or of the including file, and calls shared/store_window.wgsl.
 
 // The windows of the `id`-th block.
 fn store_windows(id: u32) {

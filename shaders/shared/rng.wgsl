@@ -9,7 +9,7 @@ fn hash3(a: u32, b: u32, c: u32) -> u32 {
     return pcg(c + pcg(b + pcg(a)));
 }
 
-// Whether dropout keeps an element of the batch, of the including file's `dims`.
+// Whether dropout keeps an element of the batch.
 fn kept(index: u32) -> bool {
     return (hash3(step.seed + dims.layer * 0x9E3779B9u, step.step, index) >> 8u) >= dims.threshold;
 }

@@ -1,4 +1,4 @@
-// What the sigmoid head says of one picture. It reads the including file's `dims`, `logits`, `order` and `labels`, and the step.
+// What the sigmoid head says of one picture. It reads the including file's `logits`, `order` and `labels`, and the step.
 struct Head {
     p: f32,
     loss: f32,

@@ -1,5 +1,5 @@
 // What the fused convolutions and pools of every shape of block share, beside shared/pooled_window.wgsl. It reads the including file's
-// `dims` and `bias` and writes its `y` and `argmax`.
+// `bias` and writes its `y` and `argmax`.
 
 fn store_window(n: u32, py: u32, px: u32, co: u32, p00: vec4<f32>, p01: vec4<f32>, p10: vec4<f32>, p11: vec4<f32>) {
     let pool_h = dims.out_h / 2u;

@@ -27,9 +27,9 @@ crate::dims! {
         in_w,
         /// Input channels.
         in_c,
-        /// Output height.
+        /// Output height; where a pool follows in the same kernel, the convolution's.
         out_h,
-        /// Output width.
+        /// Output width, likewise.
         out_w,
         /// Output channels (filters).
         out_c,
@@ -160,6 +160,12 @@ const WEIGHT_SOURCE: &str = include_str!("../../shaders/conv2d_backward_weight.w
 const SHARED: &[&str] = &[SLICE_WGSL, X_AT_WGSL, BLOCK_WGSL, INPUT_BLOCK_WGSL];
 const WEIGHT_SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, X_AT_WGSL];
 
+/// An invocation takes one of [`INPUT_BLOCK_WGSL`]'s blocks.
+pub(super) fn input_blocks(d: &[u32]) -> [u32; 3] {
+    let d = Conv2dDims::of(d);
+    grid(product(&[d.batch, d.in_h.div_ceil(2), d.in_w.div_ceil(4), (d.in_c / 4).div_ceil(2)]))
+}
+
 pub(super) fn x_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).x_len()
 }
@@ -239,10 +245,7 @@ pub const KERNELS: &[Kernel] = &[
         dims: Conv2dDims::FIELDS,
         step: false,
         bindings: &[Binding::read("dy", y_len), Binding::read("weight", weight_len), Binding::write("dx", x_len)],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            grid(product(&[d.batch, d.in_h.div_ceil(2), d.in_w.div_ceil(4), (d.in_c / 4).div_ceil(2)]))
-        },
+        grid: input_blocks,
         loops: |d| Conv2dDims::of(d).tap_passes(Conv2dDims::of(d).out_c),
         cost: |d| {
             let d = Conv2dDims::of(d);

@@ -9,15 +9,22 @@ use super::maxpool2x2::{self, pool_row, route};
 use super::product;
 use super::{direct, sparse, winograd};
 use crate::kernel::{
-    Binding, Bound, Call, Dims, Kernel, POOLED_WINDOW_WGSL, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin, Values, grid,
+    Binding, Bound, Call, Dims, Kernel, PLACES_WGSL, POOLED_WINDOW_WGSL, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin, Values, grid,
 };
 use pulp::Arch;
 use rayon::prelude::*;
 
+pub(super) const POOLED_GRADIENT_WGSL: &str = include_str!("../../shaders/shared/pooled_gradient.wgsl");
 pub(super) const POOLED_BLOCK_WGSL: &str = include_str!("../../shaders/shared/pooled_block.wgsl");
 const BACKWARD_SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2_backward.wgsl");
 /// What that file refers to.
-const BACKWARD_SHARED: &[&str] = &[SLICE_WGSL, X_AT_WGSL, INPUT_BLOCK_WGSL];
+const BACKWARD_SHARED: &[&str] = &[SLICE_WGSL, X_AT_WGSL, PLACES_WGSL, POOLED_GRADIENT_WGSL, INPUT_BLOCK_WGSL];
+
+/// An invocation takes one of [`POOLED_BLOCK_WGSL`]'s blocks.
+pub(super) fn pooled_blocks(d: &[u32]) -> [u32; 3] {
+    let d = Conv2dDims::of(d);
+    grid(product(&[d.batch, d.out_h / 2, (d.out_w / 2).div_ceil(2), (d.out_c / 4).div_ceil(2)]))
+}
 
 pub(super) fn pooled_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).pooled_len()
@@ -77,10 +84,7 @@ pub const KERNELS: &[Kernel] = &[
             Binding::write("y", pooled_len),
             Binding::write("argmax", argmax_len).words(),
         ],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            grid(product(&[d.batch, d.out_h / 2, (d.out_w / 2).div_ceil(2), (d.out_c / 4).div_ceil(2)]))
-        },
+        grid: pooled_blocks,
         loops: |d| Conv2dDims::of(d).tap_passes(Conv2dDims::of(d).in_c),
         cost: |d| {
             let conv = Conv2dDims::of(d);
@@ -107,10 +111,7 @@ pub const KERNELS: &[Kernel] = &[
             Binding::read("weight", conv2d::weight_len),
             Binding::write("dx", conv2d::x_len),
         ],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            grid(product(&[d.batch, d.in_h.div_ceil(2), d.in_w.div_ceil(4), (d.in_c / 4).div_ceil(2)]))
-        },
+        grid: conv2d::input_blocks,
         loops: |d| Conv2dDims::of(d).tap_passes(Conv2dDims::of(d).out_c),
         cost: |d| {
             let d = Conv2dDims::of(d);

@@ -13,14 +13,14 @@ use super::peak::{self, PeakDims};
 use super::product;
 use super::tile::{dense_fits, three_by_three};
 use crate::kernel::{
-    ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, POOLED_WINDOW_WGSL, SLICE_WGSL, STEP_WGSL, Tiles, UPDATE_BIAS_WGSL,
-    Variant, another, passes,
+    ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, PLACES_WGSL, POOLED_WINDOW_WGSL, SLICE_WGSL, STEP_WGSL, Tiles,
+    UPDATE_BIAS_WGSL, Variant, another, passes,
 };
 
 const COOP_WGSL: &str = include_str!("../../shaders/shared/coop.wgsl.jinja");
 const HALF_WGSL: &str = include_str!("../../shaders/shared/half.wgsl");
 const PATCH_WGSL: &str = include_str!("../../shaders/shared/coop_patch.wgsl.jinja");
-const PATCH_SHARED: &[&str] = &[SLICE_WGSL, HALF_WGSL, PATCH_WGSL];
+const PATCH_SHARED: &[&str] = &[SLICE_WGSL, PLACES_WGSL, HALF_WGSL, PATCH_WGSL];
 const SHARED: &[&str] = &[SLICE_WGSL, HALF_WGSL, COOP_WGSL];
 
 /// Invocations of a workgroup.
@@ -230,7 +230,7 @@ const fn forward<const T: usize>(key: &'static str) -> Kernel {
 const fn backward_weight<const T: usize>(key: &'static str) -> Kernel {
     let base = &fused::KERNELS[2];
     Kernel {
-        shared: &[SLICE_WGSL, HALF_WGSL],
+        shared: &[SLICE_WGSL, PLACES_WGSL, HALF_WGSL],
         grid: weight_grid,
         loops: weight_loops,
         bound: Bound::Twin(|d| {

@@ -95,6 +95,8 @@ fn quads(d: &[u32]) -> [u32; 3] {
 }
 
 const SOURCE: &str = include_str!("../../shaders/gather.wgsl");
+/// What that file refers to.
+const SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, RESCALED_WGSL];
 
 /// The op's kernels.
 pub const KERNELS: &[Kernel] = &[
@@ -104,7 +106,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "x[b,p,:] = (R, G, B, 0) of pixel p of picture order[first+offset+b], times fl32(1/255), if that picture lies in this chunk",
         file: "gather.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, STEP_WGSL, RESCALED_WGSL],
+        shared: SHARED,
         entry: "forward",
         dims: GatherDims::FIELDS,
         step: true,
@@ -127,7 +129,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "words[b,p] = R | G << 8 | B << 16 of pixel p of picture order[first+offset+b], if that picture lies in this chunk",
         file: "gather.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL, STEP_WGSL, RESCALED_WGSL],
+        shared: SHARED,
         entry: "bytes",
         dims: GatherDims::FIELDS,
         step: true,

@@ -45,22 +45,9 @@ fn forward_fits(d: &[u32]) -> bool {
     outputs_fit(d) && matches!(d.in_c, 8 | 16 | 24 | 32)
 }
 
-fn forward_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
+fn input_fits<const LANE_C: u32>(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(!valid(d)))]
-}
-
-/// Input channels of a lane of the input's gradient. With four that of conv2d_3 would take 0.85 of the time and compile for 13 s instead
-/// of 4: the driver takes 10 ms for each component of its weights' loads.
-const INPUT_C: u32 = 2;
-
-fn input_fits(d: &[u32]) -> bool {
-    let d = Conv2dDims::of(d);
-    small(d) && valid(d) && d.in_c % (INPUT_C * LANES) == 0 && matches!(d.out_c, 32 | 64)
-}
-
-fn input_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
-    vec![("OUT_C", Conv2dDims::of(d).out_c), ("LANE_C", INPUT_C)]
+    small(d) && valid(d) && d.in_c % (LANE_C * LANES) == 0 && matches!(d.out_c, 32 | 64)
 }
 
 pub(super) fn tiles([height, width, channels]: [u32; 3], side: usize) -> OutputTiles {
@@ -115,9 +102,6 @@ fn shapes() -> Vec<Conv2dDims> {
 /// Workgroups that share a dense layer's inputs: a prologue each, and enough for any number of cores.
 const DENSE_GROUPS: u32 = 64;
 
-/// Pictures whose sums a lane of the dense products keeps.
-const PICTURES: u32 = 16;
-
 /// Pictures of a workgroup of the dense input's gradient: with all of 64 the driver compiles four times as long and plays no faster.
 fn input_pictures(d: &DenseDims) -> u32 {
     d.batch.next_multiple_of(LANES).min(32)
@@ -151,79 +135,13 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     shapes().iter().map(Dims::words).filter(|d| fits(d)).collect()
 }
 
-/// The variants.
+/// The variants: of a technique with several constants the one that llvmpipe of Mesa 22 and 26 both take well, or compile in time, is the
+/// last, which is the default.
 pub const KERNELS: &[Kernel] = &[
-    Kernel {
-        shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL, STORE_TILE_WGSL],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
-        },
-        loops: |d| {
-            let d = Conv2dDims::of(d);
-            passes(&[(d.out_h / 2).div_ceil(2) as usize, (d.out_w / 2).div_ceil(2) as usize])
-        },
-        bound: Bound::Tile(
-            |d| Conv2dDims::of(d).taps() as f64 + 2.0,
-            |d| {
-                let d = Conv2dDims::of(d);
-                tiles([d.out_h / 2, d.out_w / 2, d.out_c], 2)
-            },
-        ),
-        cases: || fused::forward_cases(cases(forward_fits)),
-        ..another(
-            &fused::KERNELS[0],
-            "conv2d_relu_maxpool2x2.forward/winograd4_lanes8",
-            "lanes8/conv2d_relu_maxpool2x2_winograd4.wgsl.jinja",
-            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_winograd4.wgsl.jinja"),
-            Variant {
-                of: "conv2d_relu_maxpool2x2.forward",
-                needs: Needs::EightLanes,
-                software: true,
-                fits: forward_fits,
-                constants: forward_constants,
-                f16: None,
-                uniform: &[],
-            },
-        )
-    },
-    Kernel {
-        shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            [d.in_c / (INPUT_C * LANES), d.batch, 1]
-        },
-        loops: |d| {
-            let d = Conv2dDims::of(d);
-            passes(&[d.in_h.div_ceil(4) as usize, d.in_w.div_ceil(4) as usize])
-        },
-        bound: Bound::Tile(
-            |d| {
-                let d = Conv2dDims::of(d);
-                f64::from(d.k_h * d.k_w * d.out_c) + 1.0
-            },
-            |d| {
-                let d = Conv2dDims::of(d);
-                tiles([d.in_h, d.in_w, d.in_c], 4)
-            },
-        ),
-        cases: || cases(input_fits),
-        ..another(
-            &fused::KERNELS[1],
-            "conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8",
-            "lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja",
-            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja"),
-            Variant {
-                of: "conv2d_relu_maxpool2x2.backward_input",
-                needs: Needs::EightLanes,
-                software: true,
-                fits: input_fits,
-                constants: input_constants,
-                f16: None,
-                uniform: &[],
-            },
-        )
-    },
+    forward::<true>("conv2d_relu_maxpool2x2.forward/winograd4_lanes8_carried"),
+    forward::<false>("conv2d_relu_maxpool2x2.forward/winograd4_lanes8"),
+    backward_input::<4>("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8_channels4"),
+    backward_input::<2>("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8"),
     Kernel {
         shared: &[SLICE_WGSL, LOW_HIGH_WGSL],
         grid: |d| {
@@ -252,30 +170,8 @@ pub const KERNELS: &[Kernel] = &[
             },
         )
     },
-    Kernel {
-        shared: &[SLICE_WGSL, LOW_HIGH_WGSL],
-        grid: |d| {
-            let d = DenseDims::of(d);
-            [d.out_n / (8 * LANES), d.batch.div_ceil(PICTURES), d.splits]
-        },
-        loops: |d| passes(&[DenseDims::of(d).per_split as usize / 8]),
-        cases: dense_cases,
-        ..another(
-            dense::FORWARD,
-            "dense.forward/lanes8",
-            "lanes8/dense_forward.wgsl.jinja",
-            include_str!("../../shaders/lanes8/dense_forward.wgsl.jinja"),
-            Variant {
-                of: "dense.forward",
-                needs: Needs::EightLanes,
-                f16: None,
-                uniform: &[],
-                software: true,
-                fits: products_fit,
-                constants: |_| vec![("PICTURES", PICTURES)],
-            },
-        )
-    },
+    dense_forward::<32, 4>("dense.forward/lanes8_pictures32"),
+    dense_forward::<16, 8>("dense.forward/lanes8"),
     Kernel {
         shared: &[SLICE_WGSL, LOW_HIGH_WGSL],
         grid: |d| {
@@ -329,6 +225,121 @@ pub const KERNELS: &[Kernel] = &[
     },
 ];
 
+/// `CARRIED`: whether a tile's first two columns are those that the tile before it has transformed.
+const fn forward<const CARRIED: bool>(key: &'static str) -> Kernel {
+    Kernel {
+        shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL, STORE_TILE_WGSL],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[(d.out_h / 2).div_ceil(2) as usize, (d.out_w / 2).div_ceil(2) as usize])
+        },
+        bound: Bound::Tile(
+            |d| Conv2dDims::of(d).taps() as f64 + 2.0,
+            |d| {
+                let d = Conv2dDims::of(d);
+                tiles([d.out_h / 2, d.out_w / 2, d.out_c], 2)
+            },
+        ),
+        cases: || fused::forward_cases(cases(forward_fits)),
+        ..another(
+            &fused::KERNELS[0],
+            key,
+            "lanes8/conv2d_relu_maxpool2x2_winograd4.wgsl.jinja",
+            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_winograd4.wgsl.jinja"),
+            Variant {
+                of: "conv2d_relu_maxpool2x2.forward",
+                needs: Needs::EightLanes,
+                software: true,
+                fits: forward_fits,
+                constants: |d| {
+                    let d = Conv2dDims::of(d);
+                    vec![
+                        ("IN_C", d.in_c),
+                        ("LANE_C", lane_channels(d.out_c)),
+                        ("PADDED", u32::from(!valid(d))),
+                        ("CARRIED", u32::from(CARRIED)),
+                    ]
+                },
+                f16: None,
+                uniform: &[],
+            },
+        )
+    }
+}
+
+/// `LANE_C`: input channels of a lane.
+const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
+    Kernel {
+        shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [d.in_c / (LANE_C * LANES), d.batch, 1]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            passes(&[d.in_h.div_ceil(4) as usize, d.in_w.div_ceil(4) as usize])
+        },
+        bound: Bound::Tile(
+            |d| {
+                let d = Conv2dDims::of(d);
+                f64::from(d.k_h * d.k_w * d.out_c) + 1.0
+            },
+            |d| {
+                let d = Conv2dDims::of(d);
+                tiles([d.in_h, d.in_w, d.in_c], 4)
+            },
+        ),
+        cases: || cases(input_fits::<LANE_C>),
+        ..another(
+            &fused::KERNELS[1],
+            key,
+            "lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja",
+            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja"),
+            Variant {
+                of: "conv2d_relu_maxpool2x2.backward_input",
+                needs: Needs::EightLanes,
+                software: true,
+                fits: input_fits::<LANE_C>,
+                constants: |d| vec![("OUT_C", Conv2dDims::of(d).out_c), ("LANE_C", LANE_C)],
+                f16: None,
+                uniform: &[],
+            },
+        )
+    }
+}
+
+/// `PICTURES`, whose sums a lane keeps; `INPUTS` of a pass.
+const fn dense_forward<const PICTURES: u32, const INPUTS: u32>(key: &'static str) -> Kernel {
+    Kernel {
+        shared: &[SLICE_WGSL, LOW_HIGH_WGSL],
+        grid: |d| {
+            let d = DenseDims::of(d);
+            [d.out_n / (8 * LANES), d.batch.div_ceil(PICTURES), d.splits]
+        },
+        loops: |d| passes(&[(DenseDims::of(d).per_split / INPUTS) as usize]),
+        cases: dense_cases,
+        ..another(
+            dense::FORWARD,
+            key,
+            "lanes8/dense_forward.wgsl.jinja",
+            include_str!("../../shaders/lanes8/dense_forward.wgsl.jinja"),
+            Variant {
+                of: "dense.forward",
+                needs: Needs::EightLanes,
+                f16: None,
+                uniform: &[],
+                software: true,
+                fits: products_fit,
+                constants: |_| vec![("PICTURES", PICTURES), ("INPUTS", INPUTS)],
+            },
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -363,6 +374,9 @@ mod tests {
         takes(key, &[conv(16, 32), conv(64, 64), Conv2dDims { batch: MAX_GROUPS, ..conv(16, 32) }], &large(conv(16, 32)));
         takes(key, &[], &padded(conv(16, 32)));
         takes(key, &[], &[conv(24, 32), conv(16, 16), conv(16, 128), conv(80, 64)]);
+
+        let key = "conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8_channels4";
+        takes(key, &[conv(32, 32), conv(64, 64)], &[conv(16, 32), conv(48, 32), conv(32, 16)]);
 
         let key = "conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8";
         let splits = |splits| Conv2dDims { splits, ..conv(4, 16) };

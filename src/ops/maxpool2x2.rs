@@ -5,7 +5,7 @@
 
 use super::conv2d_relu_maxpool2x2::places;
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, grid, no_loops, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, PLACES_WGSL, Real, SLICE_WGSL, grid, no_loops, random_input};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -62,7 +62,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "y[n,py,px,c] = max of x[n, 2py..2py+2, 2px..2px+2, c]; argmax = the first maximum's place in row-major order",
         file: "maxpool2x2.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: &[SLICE_WGSL, PLACES_WGSL],
         entry: "forward",
         dims: MaxPoolDims::FIELDS,
         step: false,
@@ -81,7 +81,7 @@ pub const KERNELS: &[Kernel] = &[
         formula: "dx[n,y,x,c] = dy of its window where argmax points at (y,x), else 0",
         file: "maxpool2x2.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: &[SLICE_WGSL, PLACES_WGSL],
         entry: "backward",
         dims: MaxPoolDims::FIELDS,
         step: false,

@@ -11,7 +11,8 @@ crate::dims! {
     pub struct PeakDims {
         /// Elements, a multiple of 4 for the copy, of 128 for products.
         len,
-        /// Rounds of four multiply-adds in each chain of `peak.flops`, or of `peak.products`, at most 65,535; the copy has none.
+        /// Rounds of four multiply-adds in each chain of `peak.flops`, or of `peak.products`, at most 65,535, where lavapipe leaves a loop; the
+        /// copy has none.
         rounds,
     }
 }

@@ -12,8 +12,8 @@ use super::lanes8::{self, LANES, LOW_HIGH_WGSL, STORE_TILE_WGSL, WINOGRAD4_WGSL,
 use super::product;
 use super::tile;
 use crate::kernel::{
-    Binding, Bound, Call, Cost, Dims, Kernel, MAX_GROUPS, Needs, POOLED_WINDOW_WGSL, RESCALED_WGSL, Real, SLICE_WGSL,
-    STORE_WINDOW_WGSL, Twin, Variant, another, grid, passes, random_input,
+    Binding, Bound, Call, Cost, Dims, Kernel, MAX_GROUPS, Needs, PLACES_WGSL, POOLED_WINDOW_WGSL, RESCALED_WGSL, Real,
+    SLICE_WGSL, STORE_WINDOW_WGSL, Twin, Variant, another, grid, passes, random_input,
 };
 use pulp::Arch;
 
@@ -49,7 +49,8 @@ fn cases() -> Vec<Vec<u32>> {
 
 const SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2_pictures.wgsl");
 /// What that file refers to.
-const SHARED: &[&str] = &[SLICE_WGSL, RESCALED_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL, fused::POOLED_BLOCK_WGSL];
+const SHARED: &[&str] =
+    &[SLICE_WGSL, RESCALED_WGSL, PLACES_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL, fused::POOLED_BLOCK_WGSL];
 
 /// The op's kernels.
 pub const KERNELS: &[Kernel] = &[
@@ -70,10 +71,7 @@ pub const KERNELS: &[Kernel] = &[
             Binding::write("y", fused::pooled_len),
             Binding::write("argmax", fused::argmax_len).words(),
         ],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            grid(product(&[d.batch, d.out_h / 2, (d.out_w / 2).div_ceil(2), (d.out_c / 4).div_ceil(2)]))
-        },
+        grid: fused::pooled_blocks,
         loops: |d| {
             let d = Conv2dDims::of(d);
             passes(&[d.k_h as usize, d.k_w as usize])
@@ -173,10 +171,10 @@ struct Windows {
 
 impl Windows {
     /// About 128 invocations, a window each; the notebook's workgroup takes 8 KiB.
-    fn forward(d: &Conv2dDims) -> Self {
+    fn forward<const MOST: u32>(d: &Conv2dDims) -> Self {
         let pool = [d.out_w / 2, d.out_h / 2].map(|side| side.max(1));
         let columns = pool[0].div_ceil(pool[0].div_ceil(32));
-        Self { columns, rows: (128 / columns).min(8).min(pool[1]), channels: channels(d), pool }
+        Self { columns, rows: (128 / columns).min(8).min(pool[1]), channels: channels::<MOST>(d), pool }
     }
 
     fn grid(&self, d: &Conv2dDims) -> [u32; 3] {
@@ -185,9 +183,14 @@ impl Windows {
     }
 }
 
-/// Channels of an invocation: so many sums of four pixels or of 27 taps that a GPU's registers hold them.
-fn channels(d: &Conv2dDims) -> u32 {
-    if d.out_c.is_multiple_of(16) { 16 } else { 8 }
+/// Channels of an invocation, at most so many: sums of four pixels or of 27 taps that a GPU's registers hold. An H200's hold those of 16.
+fn channels<const MOST: u32>(d: &Conv2dDims) -> u32 {
+    if MOST == 16 && d.out_c.is_multiple_of(16) { 16 } else { 8 }
+}
+
+/// Whether fewer channels than 16 are another text than 16 at most.
+fn differs<const MOST: u32>(d: &[u32]) -> bool {
+    MOST == 16 || channels::<16>(Conv2dDims::of(d)) == 16
 }
 
 /// How a GPU's weight gradient is cut: windows at a time, and the 8, 16 or 32 lanes that share them, one or two each.
@@ -197,10 +200,14 @@ fn lanes(d: &Conv2dDims) -> [u32; 2] {
     [windows, windows.div_ceil(windows.div_ceil(32)).next_power_of_two().max(8)]
 }
 
-fn forward_fits(d: &[u32]) -> bool {
-    let uniform = 4 * conv2d::weight_len(d) <= MAX_UNIFORM;
+fn forward_fits<const MOST: u32>(d: &[u32]) -> bool {
+    let uniform = 4 * conv2d::weight_len(d) <= MAX_UNIFORM && differs::<MOST>(d);
     let d = Conv2dDims::of(d);
-    uniform && tile::three_by_three(d) && d.out_c.is_multiple_of(8) && Windows::forward(d).grid(d)[0] <= MAX_GROUPS
+    uniform && tile::three_by_three(d) && d.out_c.is_multiple_of(8) && Windows::forward::<MOST>(d).grid(d)[0] <= MAX_GROUPS
+}
+
+fn weight_fits<const MOST: u32>(d: &[u32]) -> bool {
+    tile::weight_fits(d) && differs::<MOST>(d)
 }
 
 fn lanes8_fits(d: &[u32]) -> bool {
@@ -216,52 +223,10 @@ const PAIRS_WGSL: &str = include_str!("../../shaders/shared/picture_pairs.wgsl.j
 
 /// The variants: for GPUs, then for drivers on CPUs.
 pub const TECHNIQUES: &[Kernel] = &[
-    Kernel {
-        shared: &[SLICE_WGSL, RESCALED_WGSL, PAIRS_WGSL, POOLED_WINDOW_WGSL],
-        grid: |d| Windows::forward(Conv2dDims::of(d)).grid(Conv2dDims::of(d)),
-        loops: |_| passes(&[COLOURS as usize, 3]),
-        cases: || fused::forward_cases(variant_cases(forward_fits)),
-        ..another(
-            &KERNELS[0],
-            "conv2d_relu_maxpool2x2.forward_pictures/tile",
-            "tile/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
-            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
-            Variant {
-                uniform: &["weight", "bias"],
-                ..variant(KERNELS[0].key, false, forward_fits, |d| {
-                    let d = Conv2dDims::of(d);
-                    let w = Windows::forward(d);
-                    vec![("COLUMNS", w.columns), ("ROWS", w.rows), ("TO_B", w.channels), ("TO_C", d.out_c), padded(d)]
-                })
-            },
-        )
-    },
-    Kernel {
-        shared: &[SLICE_WGSL, RESCALED_WGSL, PAIRS_WGSL],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            [d.out_c / channels(d), 1, d.splits]
-        },
-        loops: |d| {
-            let d = Conv2dDims::of(d);
-            let [windows, lanes] = lanes(d);
-            let rows = d.rows_per_split.min(d.batch * (d.out_h / 2));
-            let zeros = 36u32.div_ceil(lanes);
-            passes(&[(rows * (d.out_w / 2).div_ceil(windows)) as usize]) + passes(&[zeros as usize])
-        },
-        cases: || variant_cases(tile::weight_fits),
-        ..another(
-            &KERNELS[1],
-            "conv2d_relu_maxpool2x2.backward_weight_pictures/tile",
-            "tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
-            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
-            variant(KERNELS[1].key, false, tile::weight_fits, |d| {
-                let d = Conv2dDims::of(d);
-                let [windows, lanes] = lanes(d);
-                vec![("WINDOWS", windows), ("LANES", lanes), ("CO_B", channels(d)), padded(d)]
-            }),
-        )
-    },
+    tile_forward::<8>("conv2d_relu_maxpool2x2.forward_pictures/tile_channels8"),
+    tile_forward::<16>("conv2d_relu_maxpool2x2.forward_pictures/tile"),
+    tile_weight::<8>("conv2d_relu_maxpool2x2.backward_weight_pictures/tile_channels8"),
+    tile_weight::<16>("conv2d_relu_maxpool2x2.backward_weight_pictures/tile"),
     Kernel {
         shared: &[SLICE_WGSL, RESCALED_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL, STORE_TILE_WGSL],
         grid: |d| {
@@ -326,6 +291,58 @@ pub const TECHNIQUES: &[Kernel] = &[
     },
 ];
 
+const fn tile_forward<const MOST: u32>(key: &'static str) -> Kernel {
+    Kernel {
+        shared: &[SLICE_WGSL, RESCALED_WGSL, PAIRS_WGSL, POOLED_WINDOW_WGSL],
+        grid: |d| Windows::forward::<MOST>(Conv2dDims::of(d)).grid(Conv2dDims::of(d)),
+        loops: |_| passes(&[COLOURS as usize, 3]),
+        cases: || fused::forward_cases(variant_cases(forward_fits::<MOST>)),
+        ..another(
+            &KERNELS[0],
+            key,
+            "tile/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
+            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
+            Variant {
+                uniform: &["weight", "bias"],
+                ..variant(KERNELS[0].key, false, forward_fits::<MOST>, |d| {
+                    let d = Conv2dDims::of(d);
+                    let w = Windows::forward::<MOST>(d);
+                    vec![("COLUMNS", w.columns), ("ROWS", w.rows), ("TO_B", w.channels), ("TO_C", d.out_c), padded(d)]
+                })
+            },
+        )
+    }
+}
+
+const fn tile_weight<const MOST: u32>(key: &'static str) -> Kernel {
+    Kernel {
+        shared: &[SLICE_WGSL, RESCALED_WGSL, PLACES_WGSL, PAIRS_WGSL],
+        grid: |d| {
+            let d = Conv2dDims::of(d);
+            [d.out_c / channels::<MOST>(d), 1, d.splits]
+        },
+        loops: |d| {
+            let d = Conv2dDims::of(d);
+            let [windows, lanes] = lanes(d);
+            let rows = d.rows_per_split.min(d.batch * (d.out_h / 2));
+            let zeros = 36u32.div_ceil(lanes);
+            passes(&[(rows * (d.out_w / 2).div_ceil(windows)) as usize]) + passes(&[zeros as usize])
+        },
+        cases: || variant_cases(weight_fits::<MOST>),
+        ..another(
+            &KERNELS[1],
+            key,
+            "tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
+            include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
+            variant(KERNELS[1].key, false, weight_fits::<MOST>, |d| {
+                let d = Conv2dDims::of(d);
+                let [windows, lanes] = lanes(d);
+                vec![("WINDOWS", windows), ("LANES", lanes), ("CO_B", channels::<MOST>(d)), padded(d)]
+            }),
+        )
+    }
+}
+
 /// The call's pictures.
 fn words<'a, T: Real>(call: &Call<'a, T>) -> Input<'a, T> {
     Input::Words(call.reads[0].u())
@@ -347,6 +364,9 @@ mod tests {
             &[conv(12, false), conv(120, false), wide],
         );
         takes(&format!("{weight}/tile"), &[conv(8, false), conv(16, true)], &[conv(12, false), wide]);
+        for key in [&forward, &weight] {
+            takes(&format!("{key}/tile_channels8"), &[conv(16, true), conv(48, false)], &[conv(8, false), conv(24, true), wide]);
+        }
         takes(&format!("{forward}/winograd4_lanes8"), &[conv(16, false), conv(32, true)], &[conv(8, false), wide]);
         takes(&format!("{weight}/sparse_lanes8"), &[conv(16, false), conv(32, false)], &[conv(16, true), conv(8, false), wide]);
     }

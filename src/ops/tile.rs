@@ -4,11 +4,11 @@
 //! a block of pixels, gradients and weights into its memory once, and an invocation keeps 32 to 96 sums in registers. The texts are
 //! templates, with the sizes that the compiler should know. All stay inside WebGPU's default limits.
 
-use super::conv2d::Conv2dDims;
-use super::conv2d_relu_maxpool2x2 as fused;
+use super::conv2d::{Conv2dDims, X_AT_WGSL};
+use super::conv2d_relu_maxpool2x2::{self as fused, POOLED_GRADIENT_WGSL};
 use super::dense::{self, DenseDims};
 use crate::kernel::{
-    Dims, Kernel, MAX_GROUPS, Needs, POOLED_WINDOW_WGSL, SLICE_WGSL, STORE_WINDOW_WGSL, Variant, another, passes,
+    Dims, Kernel, MAX_GROUPS, Needs, PLACES_WGSL, POOLED_WINDOW_WGSL, SLICE_WGSL, STORE_WINDOW_WGSL, Variant, another, passes,
 };
 
 /// The most channels of 64, 32, 16 and 8 that divide `channels` into blocks.
@@ -201,7 +201,7 @@ fn dense_weight_loops(d: &[u32]) -> usize {
 /// The variants.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
-        shared: &[SLICE_WGSL, TILE_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
+        shared: &[SLICE_WGSL, X_AT_WGSL, TILE_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             Tiling::forward(d).grid(d, d.out_c)
@@ -231,7 +231,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
-        shared: &[SLICE_WGSL, TILE_WGSL],
+        shared: &[SLICE_WGSL, PLACES_WGSL, POOLED_GRADIENT_WGSL, TILE_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             Tiling::backward_input(d).grid(d, d.in_c)
@@ -261,6 +261,7 @@ pub const KERNELS: &[Kernel] = &[
         )
     },
     Kernel {
+        shared: &[SLICE_WGSL, X_AT_WGSL, PLACES_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             let [ci_b, co_b] = WeightTiling::new(d).channels;

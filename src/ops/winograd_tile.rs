@@ -10,7 +10,9 @@
 use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::tile::three_by_three;
-use crate::kernel::{Bound, Call, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, Variant, another, passes};
+use crate::kernel::{
+    Bound, Call, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, PLACES_WGSL, SLICE_WGSL, Variant, another, passes,
+};
 
 const WINOGRAD_TILE_WGSL: &str = include_str!("../../shaders/shared/winograd_tile.wgsl.jinja");
 
@@ -209,7 +211,7 @@ pub const KERNELS: &[Kernel] = &kernels::<false>([
 ]);
 
 /// The variants whose workgroup memory holds scalars.
-pub const SCALARS: &[Kernel] = &kernels::<true>([
+pub const SCALAR_KERNELS: &[Kernel] = &kernels::<true>([
     "conv2d_relu_maxpool2x2.forward/winograd_scalars",
     "conv2d_relu_maxpool2x2.backward_input/winograd_scalars",
     "conv2d_relu_maxpool2x2.backward_weight/winograd_scalars",
@@ -238,7 +240,7 @@ const fn kernels<const SCALARS: bool>([forward, backward_input, backward_weight]
             )
         },
         Kernel {
-            shared: &[SLICE_WGSL, WINOGRAD_TILE_WGSL],
+            shared: &[SLICE_WGSL, PLACES_WGSL, WINOGRAD_TILE_WGSL],
             grid: |d| {
                 let d = Conv2dDims::of(d);
                 let (cut, blocks) = Cut::backward_input(d);

@@ -98,7 +98,7 @@ pub fn shaders() -> &'static str {
     static SHADERS: LazyLock<String> = LazyLock::new(|| {
         let mut hasher = crc32fast::Hasher::new();
         for k in kernel::all() {
-            for text in [&[k.key, k.entry, k.source], k.shared].concat() {
+            for text in [&[k.key, k.entry, k.source], k.shared, k.dims].concat() {
                 hasher.update(text.as_bytes());
                 hasher.update(&[0]);
             }
