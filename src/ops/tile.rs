@@ -183,9 +183,13 @@ const TILE_WGSL: &str = include_str!("../../shaders/shared/conv2d_tile.wgsl.jinj
 const DENSE_FILE: &str = "tile/dense.wgsl.jinja";
 const DENSE_SOURCE: &str = include_str!("../../shaders/tile/dense.wgsl.jinja");
 
+const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: fn(&[u32]) -> Vec<(&'static str, u32)>) -> Variant {
+    Variant { of, needs: Needs::Nothing, software: false, fits, constants, f16: None, uniform: &[] }
+}
+
 /// What a dense variant is beside its key and grid.
 const fn dense_variant(of: &'static str) -> Variant {
-    Variant { of, needs: Needs::Nothing, f16: None, uniform: &[], software: false, fits: dense_fits, constants: dense_constants }
+    variant(of, dense_fits, dense_constants)
 }
 
 /// Of both kernels of the weights' gradient.
@@ -216,18 +220,10 @@ pub const KERNELS: &[Kernel] = &[
             "conv2d_relu_maxpool2x2.forward/tile",
             "tile/conv2d_relu_maxpool2x2.wgsl.jinja",
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2.wgsl.jinja"),
-            Variant {
-                of: "conv2d_relu_maxpool2x2.forward",
-                needs: Needs::Nothing,
-                f16: None,
-                uniform: &[],
-                software: false,
-                fits: forward_fits,
-                constants: |d| {
-                    let d = Conv2dDims::of(d);
-                    Tiling::forward(d).constants(d.in_c, d.out_c)
-                },
-            },
+            variant("conv2d_relu_maxpool2x2.forward", forward_fits, |d| {
+                let d = Conv2dDims::of(d);
+                Tiling::forward(d).constants(d.in_c, d.out_c)
+            }),
         )
     },
     Kernel {
@@ -246,18 +242,10 @@ pub const KERNELS: &[Kernel] = &[
             "conv2d_relu_maxpool2x2.backward_input/tile",
             "tile/conv2d_relu_maxpool2x2_backward_input.wgsl.jinja",
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_backward_input.wgsl.jinja"),
-            Variant {
-                of: "conv2d_relu_maxpool2x2.backward_input",
-                needs: Needs::Nothing,
-                f16: None,
-                uniform: &[],
-                software: false,
-                fits: input_fits,
-                constants: |d| {
-                    let d = Conv2dDims::of(d);
-                    Tiling::backward_input(d).constants(d.out_c, d.in_c)
-                },
-            },
+            variant("conv2d_relu_maxpool2x2.backward_input", input_fits, |d| {
+                let d = Conv2dDims::of(d);
+                Tiling::backward_input(d).constants(d.out_c, d.in_c)
+            }),
         )
     },
     Kernel {
@@ -277,15 +265,7 @@ pub const KERNELS: &[Kernel] = &[
             "conv2d_relu_maxpool2x2.backward_weight/tile",
             "tile/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja",
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
-            Variant {
-                of: "conv2d_relu_maxpool2x2.backward_weight",
-                needs: Needs::Nothing,
-                f16: None,
-                uniform: &[],
-                software: false,
-                fits: weight_fits,
-                constants: |d| WeightTiling::new(Conv2dDims::of(d)).constants(),
-            },
+            variant("conv2d_relu_maxpool2x2.backward_weight", weight_fits, |d| WeightTiling::new(Conv2dDims::of(d)).constants()),
         )
     },
     Kernel {
