@@ -380,12 +380,22 @@ pub struct Variant {
     pub fits: fn(&[u32]) -> bool,
     /// What its text is made for: values of the names in the template. Where a value is a matter of the adapter, a kernel with another one
     /// is a variant of its own, named after it (`.../tile_channels8`), so that `tune` checks and times both.
-    pub constants: fn(&[u32]) -> Vec<(&'static str, u32)>,
+    pub constants: Constants,
     /// Of a variant of [`Precision::F16`].
     pub f16: Option<Scale>,
     /// Names of buffers that it reads as `var<uniform>`: at most 16 KiB, which every adapter takes, of which all invocations read the
     /// same value at a time. A GPU's products take such a value from its constant cache, without a load.
     pub uniform: &'static [&'static str],
+}
+
+/// Values of the names in a template, for these dims.
+pub type Constants = fn(&[u32]) -> Vec<(&'static str, u32)>;
+
+impl Variant {
+    /// One in f32 that reads no uniform but its dims.
+    pub const fn new(of: &'static str, needs: Needs, software: bool, fits: fn(&[u32]) -> bool, constants: Constants) -> Self {
+        Self { of, needs, software, fits, constants, f16: None, uniform: &[] }
+    }
 }
 
 /// One WGSL entry point with everything the house needs to know of it.
@@ -581,7 +591,7 @@ pub const RNG_WGSL: &str = include_str!("../shaders/shared/rng.wgsl");
 
 /// `shaders/shared/pooled_window.wgsl`.
 pub const POOLED_WINDOW_WGSL: &str = include_str!("../shaders/shared/pooled_window.wgsl");
-/// `shaders/shared/store_window.wgsl`; it calls [`POOLED_WINDOW_WGSL`], reads `dims` and `bias` and writes `y` and `argmax`.
+/// `shaders/shared/store_window.wgsl`; it calls [`POOLED_WINDOW_WGSL`], reads `bias` and writes `y` and `argmax`.
 pub const STORE_WINDOW_WGSL: &str = include_str!("../shaders/shared/store_window.wgsl");
 
 /// Every kernel of the house, a line per op, in the order of the data.

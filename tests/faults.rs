@@ -221,7 +221,6 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_input/tile", "(8u - i / {{ to4 }}u)", "(i / {{ to4 }}u)"),
     ("conv2d_relu_maxpool2x2.backward_input/tile", "dims.pad_left + i % {{ pitch }}u * 4u) - 2", "dims.pad_left + i % {{ pitch }}u * 4u) - 1"),
     ("conv2d_relu_maxpool2x2.backward_input/tile", "by_output[1];", "by_output[2];"),
-    ("conv2d_relu_maxpool2x2.backward_input/tile", "u % 2u * 2u + v % 2u", "v % 2u * 2u + u % 2u"),
     ("conv2d_relu_maxpool2x2.backward_input/tile", "iy < dims.in_h && ix < dims.in_w", "ix < dims.in_w"),
     ("conv2d_relu_maxpool2x2.backward_input/tile", "dx[at + {{ to4 // 2 }}u] = beside", "dx[at + {{ to4 // 2 }}u] = value"),
     ("conv2d_relu_maxpool2x2.backward_input/tile", "group.x % tiles_x * {{ 4 * COLUMNS }}u", "group.x % tiles_x * {{ 2 * COLUMNS }}u"),
@@ -233,6 +232,8 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_weight/tile", "{{ LANES }}u; lane++", "{{ LANES - 1 }}u; lane++"),
     ("conv2d_relu_maxpool2x2.backward_weight/tile", "lane / 2u * {{ run }}u", "lane / 2u * {{ run - 1 }}u"),
     ("conv2d_relu_maxpool2x2.backward_weight/tile", "dims.batch * pool_h)", "dims.batch * pool_h - 1u)"),
+    ("conv2d_relu_maxpool2x2.forward_pictures/tile_channels8", "{{ TO_C // TO_B }}u + group.y", "{{ TO_C // TO_B }}u"),
+    ("conv2d_relu_maxpool2x2.backward_weight_pictures/tile_channels8", "dims.out_c + group.x * {{ CO_B }}u + channel", "dims.out_c + channel"),
     ("conv2d_relu_maxpool2x2.forward_pictures/tile", "rescaled(pair.x, {{ 8 * c }}u)", "rescaled(pair.x, {{ 8 * (2 - c) }}u)"),
     ("conv2d_relu_maxpool2x2.forward_pictures/tile", "words[at + 1u]", "words[at]"),
     ("conv2d_relu_maxpool2x2.forward_pictures/tile", "in_line && at.y < last.y", "in_line"),
@@ -304,6 +305,9 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_weight_pictures/sparse_lanes8", "{{ 4 * tap + 3 }}u) * row_co + co] = {{ vec }}();", "{{ 4 * tap + 3 }}u) * row_co + co] = bias;"),
     ("conv2d_relu_maxpool2x2.backward_weight_pictures/sparse_lanes8", "rescaled(first, {{ 8 * ci }}u)", "rescaled(first, 0u)"),
     ("conv2d_relu_maxpool2x2.backward_weight_pictures/sparse_lanes8", "(split * 37u + 36u)", "(split * 37u + 35u)"),
+    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8_carried", "t{{ k }}_0 = t{{ k }}_4;", ""),
+    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8_carried", "t{{ k }}_1 = t{{ k }}_5;", "t{{ k }}_1 = t{{ k }}_3;"),
+    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8_carried", "\"0u\" if before", "\"1u\" if before"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "0.041666668 * g0 + 0.16666667 * g2", "0.041666668 * g0 + 0.083333336 * g2"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "0.25 * g0, even - odd, even + odd", "0.25 * g0, even + odd, even - odd"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "d4 - 4.0 * d2", "d4 - 4.0 * d1"),
@@ -329,6 +333,7 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "z{{ 2 * wx }}[{{ 2 * wy }}] + b", "z{{ 2 * wx }}[{{ 2 * wy }}]"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "if (dims.splits > 0u) {", "if (true) {"),
     ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8", "if (dims.splits > 0u && ", "if ("),
+    ("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8_channels4", "{{ LANE_C }}u * ci + {{ v }}u", "{{ LANE_C }}u * ci"),
     ("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8", "{{ 8 - tap }}u * dims.in_c", "{{ tap }}u * dims.in_c"),
     ("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8", "i32(2u * ty + {{ r }}u) - 1", "i32(2u * ty + {{ r }}u)"),
     ("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8", "row_inside{{ r }} && inside{{ c }}", "row_inside{{ r }}"),
@@ -355,10 +360,6 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "min((split + 1u) * dims.rows_per_split, dims.batch * pool_h)", "(split + 1u) * dims.rows_per_split"),
     ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "vec2<u32>(16u * c)", "vec2<u32>(8u * c)"),
     ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "block * {{ CI_B }}u + {{ ci }}u", "{{ ci }}u"),
-    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8_carried", "t{{ k }}_0 = t{{ k }}_4;", ""),
-    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8_carried", "t{{ k }}_1 = t{{ k }}_5;", "t{{ k }}_1 = t{{ k }}_3;"),
-    ("conv2d_relu_maxpool2x2.forward/winograd4_lanes8_carried", "\"0u\" if before", "\"1u\" if before"),
-    ("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8_channels4", "{{ LANE_C }}u * ci + {{ v }}u", "{{ LANE_C }}u * ci"),
     ("dense.forward/lanes8_pictures32", "({{ INPUTS }}u * k + {{ e }}u)", "(8u * k + {{ e }}u)"),
     ("dense.forward/lanes8", "min(b + {{ 8 * q }}u + lane, dims.batch - 1u)", "min(b + lane, dims.batch - 1u)"),
     ("dense.forward/lanes8", "({{ INPUTS }}u * k + {{ e }}u) * out8 + j", "({{ INPUTS }}u * k + {{ e }}u) * out8"),
@@ -464,6 +465,7 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_weight/tile", "& vec4<u32>(255u)", "& vec4<u32>(3u)"),
     ("conv2d_relu_maxpool2x2.backward_weight/coop8", "& vec4<u32>(255u)", "& vec4<u32>(3u)"),
     // shared/pooled_gradient.wgsl
+    ("conv2d_relu_maxpool2x2.backward_input/tile", "u % 2u * 2u + v % 2u", "v % 2u * 2u + u % 2u"),
     ("conv2d_relu_maxpool2x2.backward_input", "u % 2u * 2u + v % 2u", "v % 2u * 2u + u % 2u"),
     ("conv2d_relu_maxpool2x2.backward_input", "ox >= 0 && ox < i32(pool_w * 2u)", "ox >= 0 && ox < i32(dims.out_w)"),
     ("conv2d_relu_maxpool2x2.backward_input", "oy >= 0 && oy <", "oy <"),
@@ -721,7 +723,7 @@ fn plant(fault: &Fault) -> &'static Kernel {
 }
 
 /// Whether a fault of the kernel with this key stands in this kernel's text too: the two sizes of cooperative matrices share theirs, and
-/// so do the two forms of the tiled Winograd.
+/// so do the two forms of the tiled Winograd and the constants of a technique.
 fn same_text(key: &str, kernel: &Kernel) -> bool {
     let of = kernel::by_key(key);
     of.file == kernel.file && of.entry == kernel.entry

@@ -97,6 +97,26 @@ fn the_folder_and_the_registry_hold_the_same_files_and_entry_points() {
     assert_eq!(on_disk.values().map(String::as_str).collect::<BTreeSet<_>>(), shared);
 }
 
+/// Kernels of one text are told apart by what it is made for, and the one with the shortest key, which says nothing of that, is the last:
+/// the default.
+#[test]
+fn of_a_techniques_constants_the_default_is_the_last() {
+    for (i, k) in kernel::all().enumerate() {
+        let Some(variant) = k.variant else { continue };
+        for (j, other) in kernel::all().enumerate().filter(|(_, o)| o.file == k.file && o.entry == k.entry && o.key != k.key) {
+            let of = other.variant.expect("a base kernel has a text of its own");
+            let both = |dims: &&Vec<u32>| (variant.fits)(dims) && (of.fits)(dims);
+            for dims in (k.cases)().iter().filter(both) {
+                let same = variant.needs == of.needs && k.constants(dims) == other.constants(dims);
+                assert!(!same, "{} and {} are the same for {dims:?}", k.key, other.key);
+            }
+            if k.key.starts_with(other.key) && variant.needs == of.needs {
+                assert!(i < j, "{} stands behind {}", k.key, other.key);
+            }
+        }
+    }
+}
+
 #[test]
 fn keys_are_op_and_entry_and_stand_once() {
     let mut keys = BTreeSet::new();

@@ -8,8 +8,8 @@ use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
 use crate::kernel::{
-    ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, Variant, another,
-    passes,
+    ADAM_WGSL, Bound, Constants, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, Variant,
+    another, passes,
 };
 
 pub(super) const LOW_HIGH_WGSL: &str = include_str!("../../shaders/shared/low_high.wgsl");
@@ -114,6 +114,12 @@ fn products_fit(d: &[u32]) -> bool {
     whole && d.splits <= MAX_GROUPS && d.batch <= MAX_GROUPS
 }
 
+/// Batches that more pictures of a workgroup than 16 do not make longer: `tune`'s choice for one batch is taken for others too.
+fn forward_products_fit<const PICTURES: u32>(d: &[u32]) -> bool {
+    let batch = DenseDims::of(d).batch;
+    products_fit(d) && batch.next_multiple_of(PICTURES) == batch.next_multiple_of(16)
+}
+
 /// Wide enough to pay, with few enough pictures for the stack.
 fn dense_fits(d: &[u32]) -> bool {
     let d = DenseDims::of(d);
@@ -126,7 +132,7 @@ fn dense_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
 }
 
 fn dense_cases() -> Vec<Vec<u32>> {
-    [(1, 8, 64), (3, 24, 128), (9, 136, 64), (3, 520, 64), (64, 520, 128), (16, 12_544, 128)]
+    [(1, 8, 64), (3, 24, 128), (9, 136, 64), (3, 520, 64), (61, 136, 64), (64, 520, 128), (16, 12_544, 128)]
         .map(|(batch, in_n, out_n)| DenseDims::new(batch, in_n, out_n, true).words())
         .to_vec()
 }
@@ -135,8 +141,8 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     shapes().iter().map(Dims::words).filter(|d| fits(d)).collect()
 }
 
-const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: fn(&[u32]) -> Vec<(&'static str, u32)>) -> Variant {
-    Variant { of, needs: Needs::EightLanes, software: true, fits, constants, f16: None, uniform: &[] }
+const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
+    Variant::new(of, Needs::EightLanes, true, fits, constants)
 }
 
 /// The variants: of a technique with several constants the one that llvmpipe of Mesa 22 and 26 both take well, or compile in time, is the
@@ -288,13 +294,13 @@ const fn dense_forward<const PICTURES: u32, const INPUTS: u32>(key: &'static str
             [d.out_n / (8 * LANES), d.batch.div_ceil(PICTURES), d.splits]
         },
         loops: |d| passes(&[(DenseDims::of(d).per_split / INPUTS) as usize]),
-        cases: dense_cases,
+        cases: || dense_cases().into_iter().filter(|d| forward_products_fit::<PICTURES>(d)).collect(),
         ..another(
             dense::FORWARD,
             key,
             "lanes8/dense_forward.wgsl.jinja",
             include_str!("../../shaders/lanes8/dense_forward.wgsl.jinja"),
-            variant("dense.forward", products_fit, |_| vec![("PICTURES", PICTURES), ("INPUTS", INPUTS)]),
+            variant("dense.forward", forward_products_fit::<PICTURES>, |_| vec![("PICTURES", PICTURES), ("INPUTS", INPUTS)]),
         )
     }
 }
@@ -324,10 +330,12 @@ mod tests {
 
     #[test]
     fn convolutions_are_taken_up_to_the_limits_that_their_texts_have() {
-        let key = "conv2d_relu_maxpool2x2.forward/winograd4_lanes8";
         let same = Conv2dDims::new(2, [9, 6, 8], 16, [3, 3], true, true).pooled();
-        takes(key, &[conv(8, 16), conv(32, 128), same, Conv2dDims { batch: MAX_GROUPS, ..conv(8, 16) }], &large(conv(8, 16)));
-        takes(key, &[], &[conv(8, 24), conv(4, 16), conv(20, 16), conv(40, 16), conv(32, 144)]);
+        for columns in ["", "_carried"] {
+            let key = &format!("conv2d_relu_maxpool2x2.forward/winograd4_lanes8{columns}");
+            takes(key, &[conv(8, 16), conv(32, 128), same, Conv2dDims { batch: MAX_GROUPS, ..conv(8, 16) }], &large(conv(8, 16)));
+            takes(key, &[], &[conv(8, 24), conv(4, 16), conv(20, 16), conv(40, 16), conv(32, 144)]);
+        }
 
         let key = "conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8";
         takes(key, &[conv(16, 32), conv(64, 64), Conv2dDims { batch: MAX_GROUPS, ..conv(16, 32) }], &large(conv(16, 32)));
@@ -350,6 +358,11 @@ mod tests {
         let split = dense(2, 24, 64);
         let at = |splits, batch| DenseDims { splits, batch, ..split };
         takes("dense.forward/lanes8", &[split, dense(100, 16, 192), at(MAX_GROUPS, MAX_GROUPS)], &[]);
+        takes(
+            "dense.forward/lanes8_pictures32",
+            &[dense(17, 24, 64), dense(64, 16, 192)],
+            &[dense(16, 24, 64), dense(33, 24, 64)],
+        );
         let left = [dense(2, 20, 64), DenseDims { per_split: 12, ..split }, dense(2, 24, 32), dense(2, 24, 96), dense(2, 20, 96)];
         takes("dense.forward/lanes8", &[], &left);
         takes("dense.forward/lanes8", &[], &[at(MAX_GROUPS + 1, 2), at(1, MAX_GROUPS + 1)]);

@@ -11,7 +11,8 @@ use super::dense::{self, DenseDims};
 use super::dense_bias_relu::{self, MOST_OUTPUTS};
 use super::dropout::DropoutDims;
 use crate::kernel::{
-    ADAM_WGSL, Dims, Kernel, MAX_GROUPS, Needs, RNG_WGSL, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, Variant, another, passes,
+    ADAM_WGSL, Constants, Dims, Kernel, MAX_GROUPS, Needs, RNG_WGSL, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, Variant, another,
+    passes,
 };
 
 const PARTIAL_SUMS_WGSL: &str = include_str!("../../shaders/shared/partial_sums.wgsl.jinja");
@@ -158,9 +159,8 @@ fn dense_cases() -> Vec<Vec<u32>> {
         .to_vec()
 }
 
-/// What a dense variant is beside its text and grid.
-const fn dense_variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: fn(&[u32]) -> Vec<(&'static str, u32)>) -> Variant {
-    Variant { of, needs: Needs::Nothing, f16: None, uniform: &[], software: false, fits, constants }
+const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
+    Variant::new(of, Needs::Nothing, false, fits, constants)
 }
 
 /// The variants.
@@ -181,18 +181,10 @@ pub const KERNELS: &[Kernel] = &[
             "conv2d.update_weight/narrow",
             "narrow/conv2d_update_weight.wgsl.jinja",
             include_str!("../../shaders/narrow/conv2d_update_weight.wgsl.jinja"),
-            Variant {
-                of: "conv2d.update_weight",
-                needs: Needs::Nothing,
-                f16: None,
-                uniform: &[],
-                software: false,
-                fits: reduction_fits,
-                constants: |d| {
-                    let t = Reduction::new(Conv2dDims::of(d));
-                    vec![("LANES", t.lanes), ("COLUMNS", t.columns)]
-                },
-            },
+            variant("conv2d.update_weight", reduction_fits, |d| {
+                let t = Reduction::new(Conv2dDims::of(d));
+                vec![("LANES", t.lanes), ("COLUMNS", t.columns)]
+            }),
         )
     },
     Kernel {
@@ -208,7 +200,7 @@ pub const KERNELS: &[Kernel] = &[
             "dense.forward/narrow",
             "narrow/dense_forward.wgsl.jinja",
             include_str!("../../shaders/narrow/dense_forward.wgsl.jinja"),
-            dense_variant("dense.forward", forward_fits, |d| {
+            variant("dense.forward", forward_fits, |d| {
                 vec![("LANES", INPUT_LANES), ("PICTURES", PICTURES), ("OUT4", DenseDims::of(d).out_n / 4)]
             }),
         )
@@ -223,7 +215,7 @@ pub const KERNELS: &[Kernel] = &[
             "dense_bias_relu.forward/narrow",
             "narrow/dense_bias_relu.wgsl.jinja",
             include_str!("../../shaders/narrow/dense_bias_relu.wgsl.jinja"),
-            dense_variant("dense_bias_relu.forward", whole_fits, |d| {
+            variant("dense_bias_relu.forward", whole_fits, |d| {
                 vec![("LANES", INPUT_LANES), ("PICTURES", PICTURES), ("OUT4", DenseDims::of(d).out_n / 4)]
             }),
         )
@@ -241,7 +233,7 @@ pub const KERNELS: &[Kernel] = &[
             "dense.reduce/narrow",
             "narrow/dense_reduce.wgsl.jinja",
             include_str!("../../shaders/narrow/dense_reduce.wgsl.jinja"),
-            dense_variant("dense.reduce", dense_reduction_fits, |d| DenseReduction::constants(DenseDims::of(d).splits)),
+            variant("dense.reduce", dense_reduction_fits, |d| DenseReduction::constants(DenseDims::of(d).splits)),
         )
     },
     Kernel {
@@ -257,7 +249,7 @@ pub const KERNELS: &[Kernel] = &[
             "bias_relu_dropout.forward/narrow",
             "narrow/bias_relu_dropout.wgsl.jinja",
             include_str!("../../shaders/narrow/bias_relu_dropout.wgsl.jinja"),
-            dense_variant("bias_relu_dropout.forward", dropout_reduction_fits, |d| {
+            variant("bias_relu_dropout.forward", dropout_reduction_fits, |d| {
                 DenseReduction::constants(BiasReluDropoutDims::of(d).splits)
             }),
         )
@@ -273,9 +265,7 @@ pub const KERNELS: &[Kernel] = &[
             "dense.update_weight/narrow",
             "narrow/dense_update_weight.wgsl.jinja",
             include_str!("../../shaders/narrow/dense_update_weight.wgsl.jinja"),
-            dense_variant("dense.update_weight", update_fits, |d| {
-                vec![("LANES", BATCH_LANES), ("OUT4", DenseDims::of(d).out_n / 4)]
-            }),
+            variant("dense.update_weight", update_fits, |d| vec![("LANES", BATCH_LANES), ("OUT4", DenseDims::of(d).out_n / 4)]),
         )
     },
 ];

@@ -12,7 +12,7 @@ use super::lanes8::{self, LANES, LOW_HIGH_WGSL, STORE_TILE_WGSL, WINOGRAD4_WGSL,
 use super::product;
 use super::tile;
 use crate::kernel::{
-    Binding, Bound, Call, Cost, Dims, Kernel, MAX_GROUPS, Needs, PLACES_WGSL, POOLED_WINDOW_WGSL, RESCALED_WGSL, Real,
+    Binding, Bound, Call, Constants, Cost, Dims, Kernel, MAX_GROUPS, Needs, PLACES_WGSL, POOLED_WINDOW_WGSL, RESCALED_WGSL, Real,
     SLICE_WGSL, STORE_WINDOW_WGSL, Twin, Variant, another, grid, passes, random_input,
 };
 use pulp::Arch;
@@ -126,10 +126,8 @@ pub const KERNELS: &[Kernel] = &[
 /// A variant that takes pictures where `fits` takes floats.
 const fn variant(of: &'static str, software: bool, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
     let needs = if software { Needs::EightLanes } else { Needs::Nothing };
-    Variant { of, needs, software, fits, constants, f16: None, uniform: &[] }
+    Variant::new(of, needs, software, fits, constants)
 }
-
-type Constants = fn(&[u32]) -> Vec<(&'static str, u32)>;
 
 fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     [
@@ -221,7 +219,7 @@ fn padded(d: &Conv2dDims) -> (&'static str, u32) {
 
 const PAIRS_WGSL: &str = include_str!("../../shaders/shared/picture_pairs.wgsl.jinja");
 
-/// The variants: for GPUs, then for drivers on CPUs.
+/// The variants: for GPUs, then for drivers on CPUs. Of two constants the last is the default.
 pub const TECHNIQUES: &[Kernel] = &[
     tile_forward::<8>("conv2d_relu_maxpool2x2.forward_pictures/tile_channels8"),
     tile_forward::<16>("conv2d_relu_maxpool2x2.forward_pictures/tile"),

@@ -11,7 +11,7 @@ use super::conv2d::Conv2dDims;
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::tile::three_by_three;
 use crate::kernel::{
-    Bound, Call, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, PLACES_WGSL, SLICE_WGSL, Variant, another, passes,
+    Bound, Call, Constants, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, PLACES_WGSL, SLICE_WGSL, Variant, another, passes,
 };
 
 const WINOGRAD_TILE_WGSL: &str = include_str!("../../shaders/shared/winograd_tile.wgsl.jinja");
@@ -194,13 +194,9 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     .collect()
 }
 
-const fn variant<const SCALARS: bool>(
-    of: &'static str,
-    fits: fn(&[u32]) -> bool,
-    constants: fn(&[u32]) -> Vec<(&'static str, u32)>,
-) -> Variant {
+const fn variant<const SCALARS: bool>(of: &'static str, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
     let needs = if SCALARS { Needs::Nothing } else { Needs::ComponentStores };
-    Variant { of, needs, software: false, fits, constants, f16: None, uniform: &[] }
+    Variant::new(of, needs, false, fits, constants)
 }
 
 /// The variants whose workgroup memory holds vectors.

@@ -102,6 +102,10 @@ pub fn shaders() -> &'static str {
                 hasher.update(text.as_bytes());
                 hasher.update(&[0]);
             }
+            for (name, value) in (k.cases)().iter().flat_map(|case| k.constants(case)) {
+                hasher.update(name.as_bytes());
+                hasher.update(&value.to_le_bytes());
+            }
         }
         format!("{} {:08x}", env!("CARGO_PKG_VERSION"), hasher.finalize())
     });
