@@ -9,8 +9,8 @@ use super::gemm::{Mat, matmul};
 use super::product;
 use super::{direct, winograd};
 use crate::kernel::{
-    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, STEP_WGSL, Twin, grid, passes,
-    random_input,
+    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, OutputTiles, Real, SLICE_WGSL, STEP_WGSL, Twin, grid,
+    passes, random_input,
 };
 use crate::plan::Spread;
 use pulp::Arch;
@@ -145,6 +145,18 @@ impl Conv2dDims {
     pub(super) fn row_passes(&self, width: u32) -> usize {
         passes(&[self.rows_per_split as usize, width as usize])
     }
+    /// The pooled output in tiles of so many pixels a side.
+    pub(super) fn pooled_tiles(&self, side: usize) -> OutputTiles {
+        let [height, width, channels] = [self.out_h / 2, self.out_w / 2, self.out_c].map(|n| n as usize);
+        OutputTiles { height, width, channels, side }
+    }
+
+    /// The input's gradient likewise.
+    pub(super) fn input_tiles(&self, side: usize) -> OutputTiles {
+        let [height, width, channels] = [self.in_h, self.in_w, self.in_c].map(|n| n as usize);
+        OutputTiles { height, width, channels, side }
+    }
+
     /// Cost of one pass over all products.
     pub fn cost(&self, elements: usize) -> Cost {
         Cost { flops: 2.0 * self.y_len() as f64 * self.taps() as f64, bytes: 4.0 * elements as f64 }
@@ -159,6 +171,12 @@ const WEIGHT_SOURCE: &str = include_str!("../../shaders/conv2d_backward_weight.w
 /// What the first file refers to, and the second.
 const SHARED: &[&str] = &[SLICE_WGSL, X_AT_WGSL, BLOCK_WGSL, INPUT_BLOCK_WGSL];
 const WEIGHT_SHARED: &[&str] = &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, X_AT_WGSL];
+
+/// Roundings of an element of the input's gradient: as many as it has products, which are those of taps and output channels, and one.
+pub(super) fn input_roundings(d: &[u32]) -> f64 {
+    let d = Conv2dDims::of(d);
+    f64::from(d.k_h * d.k_w * d.out_c) + 1.0
+}
 
 /// An invocation takes one of [`INPUT_BLOCK_WGSL`]'s blocks.
 pub(super) fn input_blocks(d: &[u32]) -> [u32; 3] {
@@ -252,10 +270,7 @@ pub const KERNELS: &[Kernel] = &[
             d.cost(d.x_len() + d.weight_len() + d.y_len())
         },
         twin: crate::twin!(backward_input),
-        bound: Bound::Twin(|d| {
-            let d = Conv2dDims::of(d);
-            f64::from(d.k_h * d.k_w * d.out_c) + 1.0
-        }),
+        bound: Bound::Twin(input_roundings),
         cases,
         input: random_input,
     },

@@ -118,10 +118,7 @@ pub const KERNELS: &[Kernel] = &[
             d.cost(d.x_len() + d.weight_len() + d.pooled_len() + d.pooled_len() / 4)
         },
         twin: Twin { f32: backward_input_f32, f64: backward_input },
-        bound: Bound::Twin(|d| {
-            let d = Conv2dDims::of(d);
-            f64::from(d.k_h * d.k_w * d.out_c) + 1.0
-        }),
+        bound: Bound::Twin(conv2d::input_roundings),
         cases,
         input: |d, name, seed| (name == "argmax").then(|| codes(argmax_len(d), seed)),
     },

@@ -4,12 +4,12 @@
 //! for less. So a workgroup is one vector, weights or sums stay in its registers and stack, and a value that all lanes need is
 //! loaded by one and shuffled. The texts are templates, unrolled for the channel counts. A real GPU gains nothing from them.
 
-use super::conv2d::Conv2dDims;
+use super::conv2d::{Conv2dDims, input_roundings};
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
 use crate::kernel::{
-    ADAM_WGSL, Bound, Constants, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, Variant,
-    another, passes,
+    ADAM_WGSL, Bound, Constants, Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, Variant, another,
+    passes,
 };
 
 pub(super) const LOW_HIGH_WGSL: &str = include_str!("../../shaders/shared/low_high.wgsl");
@@ -48,10 +48,6 @@ fn forward_fits(d: &[u32]) -> bool {
 fn input_fits<const LANE_C: u32>(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
     small(d) && valid(d) && d.in_c % (LANE_C * LANES) == 0 && matches!(d.out_c, 32 | 64)
-}
-
-pub(super) fn tiles([height, width, channels]: [u32; 3], side: usize) -> OutputTiles {
-    OutputTiles { height: height as usize, width: width as usize, channels: channels as usize, side }
 }
 
 /// Output channels of a lane and input channels of a workgroup in the weight gradient: with two windows a pass, as much text as the first
@@ -223,13 +219,7 @@ const fn forward<const CARRIED: bool>(key: &'static str) -> Kernel {
             let d = Conv2dDims::of(d);
             passes(&[(d.out_h / 2).div_ceil(2) as usize, (d.out_w / 2).div_ceil(2) as usize])
         },
-        bound: Bound::Tile(
-            |d| Conv2dDims::of(d).taps() as f64 + 2.0,
-            |d| {
-                let d = Conv2dDims::of(d);
-                tiles([d.out_h / 2, d.out_w / 2, d.out_c], 2)
-            },
-        ),
+        bound: Bound::Tile(|d| Conv2dDims::of(d).taps() as f64 + 2.0, |d| Conv2dDims::of(d).pooled_tiles(2)),
         cases: || fused::forward_cases(cases(forward_fits)),
         ..another(
             &fused::KERNELS[0],
@@ -262,16 +252,7 @@ const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
             let d = Conv2dDims::of(d);
             passes(&[d.in_h.div_ceil(4) as usize, d.in_w.div_ceil(4) as usize])
         },
-        bound: Bound::Tile(
-            |d| {
-                let d = Conv2dDims::of(d);
-                f64::from(d.k_h * d.k_w * d.out_c) + 1.0
-            },
-            |d| {
-                let d = Conv2dDims::of(d);
-                tiles([d.in_h, d.in_w, d.in_c], 4)
-            },
-        ),
+        bound: Bound::Tile(input_roundings, |d| Conv2dDims::of(d).input_tiles(4)),
         cases: || cases(input_fits::<LANE_C>),
         ..another(
             &fused::KERNELS[1],

@@ -8,7 +8,7 @@
 
 use super::conv2d::{self, Conv2dDims, Input};
 use super::conv2d_relu_maxpool2x2 as fused;
-use super::lanes8::{self, LANES, LOW_HIGH_WGSL, STORE_TILE_WGSL, WINOGRAD4_WGSL, lane_channels, tiles};
+use super::lanes8::{self, LANES, LOW_HIGH_WGSL, STORE_TILE_WGSL, WINOGRAD4_WGSL, lane_channels};
 use super::product;
 use super::tile;
 use crate::kernel::{
@@ -243,10 +243,7 @@ pub const TECHNIQUES: &[Kernel] = &[
                 let d = Conv2dDims::of(d);
                 f64::from(d.k_h * d.k_w * COLOURS) + 2.0 + 2.0 * (4.0 + 4.0 + 3.0)
             },
-            |d| {
-                let d = Conv2dDims::of(d);
-                tiles([d.out_h / 2, d.out_w / 2, d.out_c], 2)
-            },
+            |d| Conv2dDims::of(d).pooled_tiles(2),
         ),
         cases: || fused::forward_cases(variant_cases(lanes8_fits)),
         ..another(

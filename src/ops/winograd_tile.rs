@@ -7,12 +7,10 @@
 //! lie as those components do. No adapter has taken that form's time yet: until `tune` has, the direct tiles are the default
 //! where components cannot be stored.
 
-use super::conv2d::Conv2dDims;
+use super::conv2d::{Conv2dDims, input_roundings};
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::tile::three_by_three;
-use crate::kernel::{
-    Bound, Call, Constants, Dims, Kernel, MAX_GROUPS, Needs, OutputTiles, PLACES_WGSL, SLICE_WGSL, Variant, another, passes,
-};
+use crate::kernel::{Bound, Call, Constants, Dims, Kernel, MAX_GROUPS, Needs, PLACES_WGSL, SLICE_WGSL, Variant, another, passes};
 
 const WINOGRAD_TILE_WGSL: &str = include_str!("../../shaders/shared/winograd_tile.wgsl.jinja");
 
@@ -243,16 +241,7 @@ const fn kernels<const SCALARS: bool>([forward, backward_input, backward_weight]
                 [blocks, d.in_c / cut.columns, d.batch]
             },
             loops: |d| passes(&[Conv2dDims::of(d).out_c as usize / 4]),
-            bound: Bound::Tile(
-                |d| {
-                    let d = Conv2dDims::of(d);
-                    f64::from(d.k_h * d.k_w * d.out_c) + 1.0
-                },
-                |d| {
-                    let d = Conv2dDims::of(d);
-                    OutputTiles { height: d.in_h as usize, width: d.in_w as usize, channels: d.in_c as usize, side: 2 }
-                },
-            ),
+            bound: Bound::Tile(input_roundings, |d| Conv2dDims::of(d).input_tiles(2)),
             cases: || cases(input_fits),
             ..another(
                 &fused::KERNELS[1],
