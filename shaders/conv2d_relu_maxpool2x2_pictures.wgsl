@@ -1,18 +1,20 @@
-// conv2d + bias + relu + 2x2 max-pooling of pictures as `gather.bytes` leaves them, and its weights' gradient: a word a pixel where
-// x has four floats, and of these the fourth, which is always 0, is neither loaded nor multiplied.
+// conv2d + bias + relu + 2x2 max-pooling of those of a batch's pictures that lie in one chunk of the data set, and
+// its weights' gradient by them: a word a pixel where x has four floats, and of these the fourth, which is always 0, is neither loaded nor
+// multiplied.
 
-@group(0) @binding(1) var<storage, read> words: array<u32>; // (batch, in_h, in_w): R | G << 8 | B << 16
+@group(0) @binding(1) var<storage, read> words: array<u32>; // (chunk_len, in_h, in_w): R | G << 8 | B << 16
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>; // (k_h, k_w, 4, out_c)
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>; // (out_c)
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
-@group(0) @binding(5) var<storage, read_write> argmax: array<u32>; // (batch, out_h/2, out_w/2, out_c/4), a byte per channel
+@group(0) @binding(4) var<storage, read> order: array<u32>; // (pictures)
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
+@group(0) @binding(6) var<storage, read_write> argmax: array<u32>; // (batch, out_h/2, out_w/2, out_c/4), a byte per channel
 
 // The picture at a position that may lie in the padding, where it is 0.
-fn x_at(n: u32, iy: i32, ix: i32) -> vec3<f32> {
+fn x_at(picture: u32, iy: i32, ix: i32) -> vec3<f32> {
     let inside = iy >= 0 && iy < i32(dims.in_h) && ix >= 0 && ix < i32(dims.in_w);
     let u = u32(clamp(iy, 0, i32(dims.in_h) - 1));
     let v = u32(clamp(ix, 0, i32(dims.in_w) - 1));
-    let word = select(0u, words[(n * dims.in_h + u) * dims.in_w + v], inside);
+    let word = select(0u, words[(picture * dims.in_h + u) * dims.in_w + v], inside);
     return vec3<f32>(rescaled(word, 0u), rescaled(word, 8u), rescaled(word, 16u));
 }
 
@@ -24,6 +26,7 @@ struct Block {
 // block[p] += sum_{ky,kx,ci<3} x[n, oy+row+ky-pad_top, ox+col+kx-pad_left, ci] * weight[ky, kx, ci, :]
 fn correlate(n: u32, oy: u32, ox: u32, co_a: u32, co_b: u32, block: ptr<function, Block>) {
     let out_c4 = dims.out_c / 4u;
+    let picture = picture_of(n);
     for (var ky = 0u; ky < dims.k_h; ky++) {
         let iy = i32(oy + ky) - i32(dims.pad_top);
         for (var kx = 0u; kx < dims.k_w; kx++) {
@@ -31,14 +34,14 @@ fn correlate(n: u32, oy: u32, ox: u32, co_a: u32, co_b: u32, block: ptr<function
             let row = (ky * dims.k_w + kx) * 4u * out_c4;
             let wa = mat3x4<f32>(weight[row + co_a], weight[row + out_c4 + co_a], weight[row + 2u * out_c4 + co_a]);
             let wb = mat3x4<f32>(weight[row + co_b], weight[row + out_c4 + co_b], weight[row + 2u * out_c4 + co_b]);
-            let x0 = x_at(n, iy, ix);
-            let x1 = x_at(n, iy, ix + 1);
-            let x2 = x_at(n, iy, ix + 2);
-            let x3 = x_at(n, iy, ix + 3);
-            let x4 = x_at(n, iy + 1, ix);
-            let x5 = x_at(n, iy + 1, ix + 1);
-            let x6 = x_at(n, iy + 1, ix + 2);
-            let x7 = x_at(n, iy + 1, ix + 3);
+            let x0 = x_at(picture, iy, ix);
+            let x1 = x_at(picture, iy, ix + 1);
+            let x2 = x_at(picture, iy, ix + 2);
+            let x3 = x_at(picture, iy, ix + 3);
+            let x4 = x_at(picture, iy + 1, ix);
+            let x5 = x_at(picture, iy + 1, ix + 1);
+            let x6 = x_at(picture, iy + 1, ix + 2);
+            let x7 = x_at(picture, iy + 1, ix + 3);
             (*block).a[0] += wa * x0;
             (*block).b[0] += wb * x0;
             (*block).a[1] += wa * x1;
@@ -59,15 +62,18 @@ fn correlate(n: u32, oy: u32, ox: u32, co_a: u32, co_b: u32, block: ptr<function
     }
 }
 
-// y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0)
+// y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0); of the pictures in this chunk
 @compute @workgroup_size(64)
 fn forward_pictures(@builtin(global_invocation_id) gid: vec3<u32>) {
-    store_windows(linear_id(gid));
+    let id = linear_id(gid);
+    if (picture_of(picture_of_block(id)) < dims.chunk_len) {
+        store_windows(id);
+    }
 }
 
 @group(0) @binding(2) var<storage, read> pooled_dy: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
 @group(0) @binding(3) var<storage, read> taken: array<u32>; // the forward's argmax
-@group(0) @binding(4) var<storage, read_write> partial: array<vec4<f32>>; // (splits, k_h*k_w*4 + 1, out_c), bias last
+@group(0) @binding(5) var<storage, read_write> partial: array<vec4<f32>>; // (splits, k_h*k_w*4 + 1, out_c), bias last
 
 // The pixel of a window that each of 4 output channels took: column o is the x under channel o's place.
 fn under(place: vec4<u32>, x00: vec3<f32>, x01: vec3<f32>, x10: vec3<f32>, x11: vec3<f32>) -> mat4x3<f32> {
@@ -97,7 +103,7 @@ fn store_tap(split: u32, tap: u32, co: u32, value: mat4x3<f32>) {
     partial[at + 3u * out_c4] = vec4<f32>();
 }
 
-// partial[s,ky,kx,ci,co] = sum over split s's rows of windows of (R, G, B, 0) times fl32(1/255) under the taken place, shifted by the tap, [ci] * dy[window,co]
+// partial[s,ky,kx,ci,co] = sum over split s's rows of windows of (R, G, B, 0) times fl32(1/255) under the taken place, shifted by the tap, [ci] * dy[window,co], of the pictures in this chunk
 // Three neighbouring taps by 3 x 4 channels per invocation.
 @compute @workgroup_size(64)
 fn backward_weight_pictures(@builtin(global_invocation_id) gid: vec3<u32>) {
@@ -116,23 +122,26 @@ fn backward_weight_pictures(@builtin(global_invocation_id) gid: vec3<u32>) {
     var bias_sum = vec4<f32>();
     let last = min((split + 1u) * dims.rows_per_split, dims.batch * pool_h);
     for (var row = split * dims.rows_per_split; row < last; row++) {
-        let n = row / pool_h;
+        let picture = picture_of(row / pool_h);
+        if (picture >= dims.chunk_len) {
+            continue;
+        }
         let iy = i32(row % pool_h * 2u + ky) - i32(dims.pad_top);
         let ix = i32(kx) - i32(dims.pad_left);
         // Upper and lower row of pixels, columns 0 and 1 of four; the next window begins two columns on.
-        var u0 = x_at(n, iy, ix);
-        var u1 = x_at(n, iy, ix + 1);
-        var l0 = x_at(n, iy + 1, ix);
-        var l1 = x_at(n, iy + 1, ix + 1);
+        var u0 = x_at(picture, iy, ix);
+        var u1 = x_at(picture, iy, ix + 1);
+        var l0 = x_at(picture, iy + 1, ix);
+        var l1 = x_at(picture, iy + 1, ix + 1);
         for (var px = 0u; px < pool_w; px++) {
             let at = (row * pool_w + px) * out_c4 + co;
             let place = places(taken[at]);
             let g = select(pooled_dy[at], vec4<f32>(), place > vec4<u32>(3u));
             let right = ix + i32(px) * 2;
-            let u2 = x_at(n, iy, right + 2);
-            let u3 = x_at(n, iy, right + 3);
-            let l2 = x_at(n, iy + 1, right + 2);
-            let l3 = x_at(n, iy + 1, right + 3);
+            let u2 = x_at(picture, iy, right + 2);
+            let u3 = x_at(picture, iy, right + 3);
+            let l2 = x_at(picture, iy + 1, right + 2);
+            let l3 = x_at(picture, iy + 1, right + 3);
             tap0 += scaled(under(place, u0, u1, l0, l1), g);
             tap1 += scaled(under(place, u1, u2, l1, l2), g);
             tap2 += scaled(under(place, u2, u3, l2, l3), g);

@@ -14,7 +14,7 @@ fn forward(@builtin(global_invocation_id) gid: vec3<u32>) {
     let id = linear_id(gid);
     if (id < dims.batch) {
         let at = id * dims.stride;
-        let picture = order[min(step.first + dims.offset + id, dims.pictures - 1u)];
+        let picture = ordered(dims.offset + id);
         let label = labels[min(picture, dims.images - 1u)];
         var top = 0u;
         var m = logits[at];

@@ -4,12 +4,11 @@ use crate::data::Dataset;
 use crate::fault;
 use crate::kernel::{AdamScalars, Step};
 use crate::model::{Mode, Model, PictureSet, lower};
-use crate::ops::gather::{pack, words_per_picture};
+use crate::ops::gather::pack;
 use crate::ops::padded;
 use crate::plan::{PlanId, Program, Spread};
 use crate::player::{Choice, CpuPlayer, FirstUse, GpuPlayer, OutOfMemory, Player, Technique};
 use anyhow::{Result, bail, ensure};
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 /// A pass over one picture set in one mode, in batches.
@@ -182,6 +181,9 @@ fn available_memory() -> Option<u64> {
     kib.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Pixels that are uploaded at once.
+const PACKED: usize = 4 << 20;
+
 /// The model on its device.
 pub struct Engine {
     model: Model,
@@ -199,7 +201,7 @@ impl Engine {
     /// A device that cannot be opened, or [`OutOfMemory`].
     pub fn new(model: &Model, choice: &Choice, requests: &[PassRequest]) -> Result<Self> {
         let [h, w] = model.settings.size;
-        let picture_bytes = 4 * words_per_picture(h * w) as u64;
+        let picture_bytes = 4 * (h * w) as u64;
         let most = choice.adapter.as_ref().map_or(u64::MAX, crate::player::Adapter::max_tensor_bytes);
         let chunk = usize::try_from(most / picture_bytes).unwrap_or(usize::MAX);
         ensure!(chunk > 0, "one {h}x{w} picture is larger than the device binds");
@@ -272,14 +274,12 @@ impl Engine {
         let [h, w] = self.model.settings.size;
         for (k, (first, len)) in pass.set.chunks().enumerate() {
             let bytes = &request.data.pixels[first * h * w * 3..(first + len) * h * w * 3];
-            // Pictures of whole words lie in memory as they do on the device: no third copy of the set.
-            let words = match bytemuck::try_cast_slice(bytes) {
-                Ok(words) if (h * w).is_multiple_of(4) && cfg!(target_endian = "little") => Cow::Borrowed(words),
-                _ => Cow::Owned(pack(bytes, h * w)),
-            };
-            self.player.write_words(&format!("{}/images.{k}", request.set), &words)?;
+            // A part at a time: no third copy of the set.
+            for (i, part) in bytes.chunks(3 * PACKED).enumerate() {
+                self.player.write_words(&format!("{}/images.{k}", request.set), i * PACKED, &pack(part))?;
+            }
         }
-        self.player.write_words(&format!("{}/labels", request.set), &request.data.labels)?;
+        self.player.write_words(&format!("{}/labels", request.set), 0, &request.data.labels)?;
         let order: Vec<u32> = (0..request.data.len() as u32).collect();
         self.set_order(pass, &order)
     }
@@ -311,7 +311,7 @@ impl Engine {
 
     /// Sets the order in which the pass's set is played; shorter orders leave the rest as it is.
     pub fn set_order(&mut self, pass: &Pass, order: &[u32]) -> Result<()> {
-        self.player.write_words(&format!("{}/order", pass.set.name), order)
+        self.player.write_words(&format!("{}/order", pass.set.name), 0, order)
     }
 
     /// Overwrites a parameter or another tensor of its layout (`name/m`, `name/v`) with values in Keras's order.

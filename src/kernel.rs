@@ -580,6 +580,8 @@ pub const SLICE_WGSL: &str = include_str!("../shaders/shared/slice.wgsl");
 pub const STEP_WGSL: &str = include_str!("../shaders/shared/step.wgsl");
 /// `shaders/shared/adam.wgsl`; it reads the step.
 pub const ADAM_WGSL: &str = include_str!("../shaders/shared/adam.wgsl");
+/// `shaders/shared/ordered.wgsl`; it reads the step and `order`.
+pub const ORDERED_WGSL: &str = include_str!("../shaders/shared/ordered.wgsl");
 /// `shaders/shared/update_bias.wgsl`; it calls [`ADAM_WGSL`] and updates `b`, `bm` and `bv`.
 pub const UPDATE_BIAS_WGSL: &str = include_str!("../shaders/shared/update_bias.wgsl");
 /// `shaders/shared/places.wgsl`.

@@ -19,9 +19,9 @@
 //!                     one op = one .wgsl + one .rs     the registry
 //! ```
 //!
-//! A batch goes: bytes on the device -> `gather` (as bytes; as floats to explain) -> convolutions, dense layers -> loss -> the same
-//! list reversed -> Adam. Nothing is read back in between: losses wait in a table on the device until the host asks for many at
-//! once.
+//! A batch goes: bytes on the device, which the first layer reads where they lie (to explain, `gather` makes floats of them) ->
+//! convolutions, dense layers -> loss -> the same list reversed -> Adam. Nothing is read back in between: losses wait in a table on
+//! the device until the host asks for many at once.
 //!
 //! # What must stay true
 //! 1. **A kernel is data.** [`kernel::REGISTRY`] lists every WGSL entry point with its bindings, grid, cost, error bound, test

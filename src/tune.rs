@@ -103,7 +103,7 @@ impl<'a> Tuner<'a> {
         for (binding, values) in kernel.bindings.iter().zip(verify::inputs(kernel, dims)) {
             match values {
                 Some(Values::F(v)) => player.write(binding.name, &v)?,
-                Some(Values::U(v)) => player.write_words(binding.name, &v)?,
+                Some(Values::U(v)) => player.write_words(binding.name, 0, &v)?,
                 None => {}
             }
         }

@@ -18,10 +18,10 @@
 //! Buffers that are written start as NaN (words as a pattern), behind every buffer lie sentinels that must survive and that
 //! poison whoever reads them, and NaN equals nothing. The f32 twin is judged by the same rules as the shader.
 
-use crate::kernel::{self, Access, Binding, Bound, Buffer, Call, Elem, Kernel, OutputTiles, Precision, Real, Step, Values};
+use crate::kernel::{self, Access, Binding, Bound, Buffer, Call, Dims, Elem, Kernel, OutputTiles, Precision, Real, Step, Values};
 use crate::ops::adam::Adam;
 use crate::ops::conv2d::Conv2dDims;
-use crate::ops::gather::pixels;
+use crate::ops::pictures::{self, PicturesDims};
 use crate::plan::{PlanId, Program};
 use crate::player::{Adapter, GpuPlayer, Player};
 use crate::rng;
@@ -475,7 +475,9 @@ fn near_ties(case: &Case) -> Option<Vec<[bool; 5]>> {
         return None;
     }
     let conv = kernel::by_key("conv2d.forward");
-    let d = Conv2dDims { relu: 0, ..*<Conv2dDims as kernel::Dims>::of(&case.dims) };
+    let of_pictures = case.kernel.dims == PicturesDims::FIELDS;
+    let d = if of_pictures { PicturesDims::of(&case.dims).conv } else { *Conv2dDims::of(&case.dims) };
+    let d = Conv2dDims { relu: 0, ..d };
     if d.splits == 0 {
         return None;
     }
@@ -483,11 +485,11 @@ fn near_ties(case: &Case) -> Option<Vec<[bool; 5]>> {
     let values = |map: fn(f64) -> f64| {
         let mut y = Buffer::zeros(Elem::F32, d.y_len());
         let mut inputs = case.buffers::<f64>(map);
-        if let Buffer::U(words) = &inputs[0] {
-            inputs[0] = Buffer::F(pixels(words));
+        if of_pictures {
+            inputs[0] = Buffer::F(case.call(inputs.clone(), |call| pictures::x(call)).1);
         }
         let reads: Vec<&Buffer<f64>> = inputs.iter().take(3).collect();
-        let dims = kernel::Dims::words(&d);
+        let dims = d.words();
         (conv.twin.f64)(&mut Call { dims: &dims, step: &case.step, reads: &reads, writes: &mut [&mut y] });
         y
     };
@@ -546,7 +548,7 @@ impl Runner {
         for (values, binding) in case.buffers.iter().zip(self.kernel.bindings) {
             match values {
                 Values::F(v) => self.player.write(&tensor(i, binding), v)?,
-                Values::U(v) => self.player.write_words(&tensor(i, binding), v)?,
+                Values::U(v) => self.player.write_words(&tensor(i, binding), 0, v)?,
             }
         }
         self.player.play(self.plans[i], &[case.step])?;

@@ -92,10 +92,10 @@ fn load(player: &mut dyn Player, model: &Model) {
     }
     let px = pictures();
     let one = 128 * 128 * 3;
-    player.write_words("train/images.0", &pack(&px[..3 * one], 128 * 128)).expect("pictures");
-    player.write_words("train/images.1", &pack(&px[3 * one..], 128 * 128)).expect("pictures");
-    player.write_words("train/labels", &[0, 1, 0, 1]).expect("labels");
-    player.write_words("train/order", &[0, 1, 2, 3]).expect("order");
+    player.write_words("train/images.0", 0, &pack(&px[..3 * one])).expect("pictures");
+    player.write_words("train/images.1", 0, &pack(&px[3 * one..])).expect("pictures");
+    player.write_words("train/labels", 0, &[0, 1, 0, 1]).expect("labels");
+    player.write_words("train/order", 0, &[0, 1, 2, 3]).expect("order");
 }
 
 fn number(v: &Value) -> f64 {

@@ -327,11 +327,11 @@ impl Network {
         let pixels = settings.size[0] * settings.size[1];
         for (k, (first, len)) in set.chunks().enumerate() {
             let bytes: Vec<u8> = (0..len * pixels * 3).map(|i| rng::hash3(8, first as u32, i as u32) as u8).collect();
-            player.write_words(&format!("train/images.{k}"), &gather::pack(&bytes, pixels)).expect("it fits");
+            player.write_words(&format!("train/images.{k}"), 0, &gather::pack(&bytes)).expect("it fits");
         }
-        player.write_words("train/order", &[3, 5, 0, 6, 1, 4, 2]).expect("it fits");
+        player.write_words("train/order", 0, &[3, 5, 0, 6, 1, 4, 2]).expect("it fits");
         let labels: Vec<u32> = (0..7).map(|i| i % classes as u32).collect();
-        player.write_words("train/labels", &labels).expect("it fits");
+        player.write_words("train/labels", 0, &labels).expect("it fits");
         Self { player, plan, params: model.params() }
     }
 

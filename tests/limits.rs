@@ -89,15 +89,18 @@ fn pictures_past_one_binding_are_split_and_gathered_from_every_part() {
     let mut order: Vec<u32> = (0..700).collect();
     order[..4].copy_from_slice(&[699, 0, 682, 683]);
     engine.set_order(&pass, &order).expect("an order");
-    for i in 0..2 {
-        let batch = engine.pass(i).batches()[0];
-        engine.play(&[(batch, wgradcam::engine::reading_step(0, 0))]).expect("a step");
+    // Filter 0 is the green of the pixel in the middle.
+    let kernel: Vec<f32> = (0..9 * 4 * 4).map(|i| f32::from(u8::from(i == 4 * 16 + 4))).collect();
+    engine.player().write("conv2d_1/kernel", &kernel).expect("weights");
+    let [train, explain] = [0, 1].map(|i| [(engine.pass(i).batches()[0], wgradcam::engine::reading_step(0, 0))]);
+    // Training's first layer passes a colour on; explaining reads floats.
+    engine.play(&train).expect("a step");
+    let y = engine.player().read("max_pooling2d_1/y").expect("the first layer's output");
+    for (row, picture) in y.chunks_exact(127 * 127 * 4).zip(&order) {
+        let value = (picture % 251) as f32 * RESCALE;
+        assert!(row.chunks_exact(4).all(|p| p == [value, 0.0, 0.0, 0.0]), "picture {picture}");
     }
-    // Training reads bytes, of which the GPU's player gives the bits; explaining reads floats.
-    let words = engine.player().read("words").expect("the batch");
-    for (row, picture) in words.chunks_exact(256 * 256).zip(&order) {
-        assert!(row.iter().all(|word| word.to_bits() == picture % 251 * 0x01_0101), "picture {picture}");
-    }
+    engine.play(&explain).expect("a step");
     let x = engine.player().read("x").expect("the batch");
     for (row, picture) in x.chunks_exact(256 * 256 * 4).zip(order) {
         let value = (picture % 251) as f32 * RESCALE;
@@ -119,8 +122,8 @@ fn outputs_past_one_binding_are_split_and_read_back_in_order() {
         player.write(&p.name, &p.pad(&p.initial(5, i))).expect("weights");
     }
     let data = told_apart(8, [6, 6]);
-    player.write_words("val/images.0", &wgradcam::ops::gather::pack(&data.pixels, 36)).expect("pictures");
-    player.write_words("val/order", &[0, 1, 2, 3, 4, 5, 6, 7]).expect("an order");
+    player.write_words("val/images.0", 0, &wgradcam::ops::gather::pack(&data.pixels)).expect("pictures");
+    player.write_words("val/order", 0, &[0, 1, 2, 3, 4, 5, 6, 7]).expect("an order");
     let mut rows = Vec::new();
     for (plan, first) in plans.into_iter().zip([0, 5]) {
         player.play(plan, &[wgradcam::engine::reading_step(first, 0)]).expect("a batch");

@@ -8,6 +8,7 @@ use wgradcam::model::{Explain, Mode, Model, ModelSettings, Padding, PictureSet, 
 use wgradcam::ops::conv2d::Conv2dDims;
 use wgradcam::ops::dense::DenseDims;
 use wgradcam::ops::peak::PeakDims;
+use wgradcam::ops::pictures::PicturesDims;
 use wgradcam::plan::Program;
 use wgradcam::player::{GpuPlayer, Player};
 use wgradcam::train::MAX_BATCH;
@@ -59,11 +60,12 @@ fn alone(source: &str, entry: &str) -> String {
     out
 }
 
-/// The text with a line before the end of this entry point, which has one end only.
+/// The text with a line before the end of this entry point, which has no other end behind the first loop.
 fn ending_with(text: &str, entry: &str, line: &str) -> String {
     let body = text.find(&format!("fn {entry}(")).expect("the entry point is there");
     let end = body + text[body..].find("\n}").expect("it ends in the first column");
-    assert!(!text[body..end].contains("return"), "{entry} returns early");
+    let looping = text[body..end].find("count_pass").map_or("", |at| &text[body + at..end]);
+    assert!(!looping.contains("return"), "{entry} returns between loops");
     format!("{}\n    {line}{}", &text[..end], &text[end..])
 }
 
@@ -117,20 +119,27 @@ fn stated_loop_passes_are_those_that_are_made() {
     let Some(adapter) = common::adapter() else { return };
     // Shapes whose loops differ in length, besides the registry's own cases.
     let more = |kernel: &Kernel| -> Vec<Vec<u32>> {
-        match kernel.dims.len() {
-            n if n == Conv2dDims::FIELDS.len() => {
-                let same = Conv2dDims::new(3, [9, 14, 12], 20, [5, 2], true, false);
-                let uneven = Conv2dDims::new(40, [9, 8, 4], 8, [1, 3], false, true).pooled();
-                let narrow = Conv2dDims::new(2, [5, 12, 16], 16, [3, 3], false, true).pooled();
-                [same, uneven, narrow].map(|d| d.words()).to_vec()
-            }
-            n if n == DenseDims::FIELDS.len() => vec![DenseDims::new(70, 1024, 36, true).words()],
-            _ => Vec::new(),
+        let uneven = Conv2dDims::new(40, [9, 8, 4], 8, [1, 3], false, true).pooled();
+        if kernel.dims == Conv2dDims::FIELDS {
+            let same = Conv2dDims::new(3, [9, 14, 12], 20, [5, 2], true, false);
+            let narrow = Conv2dDims::new(2, [5, 12, 16], 16, [3, 3], false, true).pooled();
+            [same, uneven, narrow].map(|d| d.words()).to_vec()
+        } else if kernel.dims == PicturesDims::FIELDS {
+            vec![PicturesDims::whole(uneven, 50).words()]
+        } else if kernel.dims == DenseDims::FIELDS {
+            vec![DenseDims::new(70, 1024, 36, true).words()]
+        } else {
+            Vec::new()
         }
     };
     for kernel in kernel::all().filter(|k| adapter.can_run(k)) {
         let mut cases: Vec<Vec<u32>> = (kernel.cases)();
         cases.retain(|dims| verify::elements(kernel, dims) <= SMALL);
+        if kernel.dims == PicturesDims::FIELDS {
+            // Of another chunk's pictures nothing is computed: of these cases those that have all in one.
+            let in_one = |d: &PicturesDims| d.chunk_first == 0 && d.chunk_len == d.pictures;
+            cases.retain(|dims| in_one(PicturesDims::of(dims)));
+        }
         if kernel.key.starts_with("conv2d") || kernel.key.starts_with("dense") {
             cases.extend(more(kernel).into_iter().filter(|dims| kernel.variant.is_none_or(|v| (v.fits)(dims))));
         }

@@ -1,6 +1,13 @@
 // What conv2d_relu_maxpool2x2.wgsl and conv2d_relu_maxpool2x2_pictures.wgsl do with a register block: it is two windows side by side. It
 // makes a `Block` by `correlate`, of shared/conv2d_block.wgsl or of the including file, and calls shared/store_window.wgsl.
 
+// The batch's picture that has the `id`-th block.
+fn picture_of_block(id: u32) -> u32 {
+    let x_blocks = (dims.out_w / 2u + 1u) / 2u;
+    let c_blocks = (dims.out_c / 4u + 1u) / 2u;
+    return id / (c_blocks * x_blocks * (dims.out_h / 2u));
+}
+
 // The windows of the `id`-th block.
 fn store_windows(id: u32) {
     let out_c4 = dims.out_c / 4u;
@@ -11,7 +18,7 @@ fn store_windows(id: u32) {
     let co_b = min(co_a + 1u, out_c4 - 1u);
     let px = (id / c_blocks) % x_blocks * 2u;
     let py = (id / (c_blocks * x_blocks)) % pool_h;
-    let n = id / (c_blocks * x_blocks * pool_h);
+    let n = picture_of_block(id);
     var block = Block();
     correlate(min(n, dims.batch - 1u), py * 2u, px * 2u, co_a, co_b, &block);
     store_window(n, py, px, co_a, block.a[0], block.a[1], block.a[4], block.a[5]);

@@ -1,4 +1,5 @@
-// What the sigmoid head says of one picture. It reads the including file's `logits`, `order` and `labels`, and the step.
+// What the sigmoid head says of one picture. It reads the including file's `logits` and `labels`, and
+// calls shared/ordered.wgsl.
 struct Head {
     p: f32,
     loss: f32,
@@ -9,7 +10,7 @@ struct Head {
 // Of a row of logits that has this place in the step's batch of so many pictures.
 fn head(row: u32, place: u32, whole: u32) -> Head {
     let z = logits[row * dims.stride];
-    let picture = order[min(step.first + place, dims.pictures - 1u)];
+    let picture = ordered(place);
     let one = labels[min(picture, dims.images - 1u)] == 1u;
     let t = select(0.0, 1.0, one);
     let e = exp(-abs(z));

@@ -6,7 +6,6 @@ use crate::engine::{Engine, PassRequest, reading_step};
 use crate::kernel::{Precision, Step};
 use crate::model::{Explain, Mode, Model, ModelSettings, PictureSet, Target, Technique, lower};
 use crate::ops::adam::Adam;
-use crate::ops::gather::words_per_picture;
 use crate::plan::Program;
 use crate::player::{Adapter, AdapterFacts, Cache, Candidate, Choice, Measured, Record, StepTimes, Tuned, choose_with, now};
 use crate::tune::{Contest, Tuner, contests, median};
@@ -67,7 +66,7 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
 fn program(model: &Model, adapter: &Adapter, batch: usize) -> Program {
     let most = adapter.max_tensor_bytes();
     let [h, w] = model.settings.size;
-    let chunk = usize::try_from(most / (4 * words_per_picture(h * w) as u64)).unwrap_or(usize::MAX);
+    let chunk = usize::try_from(most / (4 * (h * w) as u64)).unwrap_or(usize::MAX);
     let set = PictureSet { name: "random", pictures: batch, chunk, table: batch };
     let mut program = Program::spread(adapter.spread());
     for mode in [Mode::Train, Mode::Evaluate, Mode::Explain(Explain { target: Target::Predicted, technique: Technique::Gradcam })]

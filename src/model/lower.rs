@@ -1,7 +1,7 @@
 //! Lowers the layer list to plans: the forward list, and the same list reversed.
 //!
 //! Activations are `layer/y`, their gradients `layer/dy`; `layer/dz` is the gradient before the relu. Training and evaluation
-//! fuse convolution, relu and pool, and their first layer reads the pictures' bytes (`words`). Explaining keeps the full-size
+//! fuse convolution, relu and pool, and their first layer reads the pictures' bytes where they lie. Explaining keeps the full-size
 //! activation, which the maps are made of, but not its gradient: behind the pool are the same values without the three zeros to
 //! each. Its first layer reads floats (`x`).
 
@@ -18,6 +18,7 @@ use crate::ops::gather::GatherDims;
 use crate::ops::gradcam::GradCamDims;
 use crate::ops::maxpool2x2::MaxPoolDims;
 use crate::ops::padded;
+use crate::ops::pictures::PicturesDims;
 use crate::ops::relu::FlatDims;
 use crate::ops::resize::ResizeDims;
 use crate::ops::score::ScoreDims;
@@ -121,7 +122,9 @@ pub fn lower(program: &mut Program, model: &Model, set: &PictureSet, batch: usiz
     for first in (0..batch).step_by(part) {
         let here = part.min(batch - first);
         let mut lowering = Lowering { program, model, set, batch: here, first, whole: batch, mode };
-        lowering.gather();
+        if !lowering.fused() {
+            lowering.gather();
+        }
         for i in 0..model.layers.len() {
             lowering.forward(i);
         }
@@ -203,7 +206,6 @@ impl Lowering<'_> {
     /// Name of the activation that layer `i` reads.
     fn input(&self, i: usize) -> String {
         match i {
-            0 if self.fused() => "words".into(),
             0 => "x".into(),
             _ => self.output(i - 1),
         }
@@ -277,15 +279,29 @@ impl Lowering<'_> {
                 batch: self.batch as u32,
                 pixels: (h * w) as u32,
                 pictures: self.set.pictures as u32,
+                offset: self.first as u32,
                 chunk_first: first as u32,
                 chunk_len: len as u32,
-                offset: self.first as u32,
             };
-            let (images, order) = (self.set_tensor(&format!("images.{k}")), self.set_tensor("order"));
-            // The fused first layer reads the pictures' bytes.
-            let (key, to) = if self.fused() { ("gather.bytes", "words") } else { ("gather.forward", "x") };
-            self.program.dispatch("input", key, dims.words(), &[&images, &order, to]);
+            let tensors = [self.images(k), self.set_tensor("order")];
+            self.program.dispatch("input", "gather.forward", dims.words(), &[&tensors[0], &tensors[1], "x"]);
         }
+    }
+
+    /// The set's chunks as the fused first layer takes them, one after the other.
+    fn pictures_dims(&self, conv: Conv2dDims) -> Vec<PicturesDims> {
+        let place = |(first, len): (usize, usize)| PicturesDims {
+            conv,
+            pictures: self.set.pictures as u32,
+            offset: self.first as u32,
+            chunk_first: first as u32,
+            chunk_len: len as u32,
+        };
+        self.set.chunks().map(place).collect()
+    }
+
+    fn images(&self, k: usize) -> String {
+        self.set_tensor(&format!("images.{k}"))
     }
 
     fn forward(&mut self, i: usize) {
@@ -297,12 +313,19 @@ impl Lowering<'_> {
             LayerOp::Conv2d { .. } => {
                 if self.fused() {
                     let dims = self.fused_dims(layer);
-                    let dims = if self.training() { dims } else { dims.without_gradient() }.words();
+                    let dims = if self.training() { dims } else { dims.without_gradient() };
                     let pool = self.model.layers[i + 1].name.as_str();
                     let [y, argmax] = ["y", "argmax"].map(|t| format!("{pool}/{t}"));
-                    let tensors = [&*x, &kernel, &bias, &y, &argmax];
-                    let key = if i == 0 { "conv2d_relu_maxpool2x2.forward_pictures" } else { "conv2d_relu_maxpool2x2.forward" };
-                    self.program.dispatch(name, key, dims, &tensors);
+                    if i > 0 {
+                        let tensors = [&*x, &kernel, &bias, &y, &argmax];
+                        self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward", dims.words(), &tensors);
+                        return;
+                    }
+                    for (k, dims) in self.pictures_dims(dims).iter().enumerate() {
+                        let (images, order) = (self.images(k), self.set_tensor("order"));
+                        let tensors = [&*images, &kernel, &bias, &order, &y, &argmax];
+                        self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward_pictures", dims.words(), &tensors);
+                    }
                 } else {
                     let dims = self.conv_dims(layer).words();
                     self.program.dispatch(name, "conv2d.forward", dims, &[&x, &kernel, &bias, &y]);
@@ -451,10 +474,21 @@ impl Lowering<'_> {
                 let pool = self.model.layers[i + 1].name.as_str();
                 let [y, dy, dz, argmax] = ["y", "dy", "dz", "argmax"].map(|t| format!("{pool}/{t}"));
                 let op = "conv2d_relu_maxpool2x2";
-                if self.training() {
+                if self.training() && i == 0 {
+                    let of_chunk = format!("{name}/dpartial_of_chunk");
+                    for (k, dims) in self.pictures_dims(d).iter().enumerate() {
+                        let sums = if k == 0 { &partial } else { &of_chunk };
+                        let (images, order) = (self.images(k), self.set_tensor("order"));
+                        let tensors = [&*images, &dy, &argmax, &order, sums];
+                        self.program.dispatch(name, &format!("{op}.backward_weight_pictures"), dims.words(), &tensors);
+                        if k > 0 {
+                            let len = FlatDims { len: d.partial_len() as u32 };
+                            self.program.dispatch(name, "accumulate.add", len.words(), &[&of_chunk, &partial]);
+                        }
+                    }
+                } else if self.training() {
                     let tensors = [&*x, &dy, &argmax, &partial];
-                    let key = format!("{op}.backward_weight{}", if i == 0 { "_pictures" } else { "" });
-                    self.program.dispatch(name, &key, d.words(), &tensors);
+                    self.program.dispatch(name, &format!("{op}.backward_weight"), d.words(), &tensors);
                 } else {
                     // The codes of an unfused pool do not tell where the relu is closed.
                     let dims = FlatDims { len: d.pooled_len() as u32 }.words();

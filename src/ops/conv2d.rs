@@ -4,7 +4,7 @@
 //! The gradients are its adjoints in `x` and in `weight`.
 
 use super::adam::{self, Update};
-use super::gather::rescale;
+use super::gather::{Chunk, rescale};
 use super::gemm::{Mat, matmul};
 use super::product;
 use super::{direct, winograd};
@@ -133,9 +133,13 @@ impl Conv2dDims {
     pub fn weight_len(&self) -> usize {
         self.taps() * self.out_c as usize
     }
-    /// Elements of all partial weight gradients, bias row included.
+    /// Elements of a partial weight gradient, bias row included.
+    pub(super) fn split_len(&self) -> usize {
+        (self.taps() + 1) * self.out_c as usize
+    }
+    /// Elements of all of them.
     pub fn partial_len(&self) -> usize {
-        self.splits as usize * (self.taps() + 1) * self.out_c as usize
+        self.splits as usize * self.split_len()
     }
     /// Loop passes over all taps of `channels` channels, four at a time.
     pub(super) fn tap_passes(&self, channels: u32) -> usize {
@@ -380,29 +384,30 @@ fn block_rows(pitch: usize, channels: usize, rows: usize) -> usize {
     (BLOCK / (pitch * channels)).next_multiple_of(2).clamp(2, rows.max(2))
 }
 
-/// What a convolution sees.
+/// What a convolution sees: a batch.
 #[derive(Clone, Copy)]
 pub(super) enum Input<'a, T> {
     /// Activations: (batch, h, w, channels).
     Floats(&'a [T]),
-    /// Pictures as `gather.bytes` leaves them, a word for four channels, of which the last is 0: (batch, h, w).
+    /// Those of its pictures that lie in a chunk of the data set.
+    Chunk(Chunk<'a>),
+}
+
+/// One picture of it.
+#[derive(Clone, Copy)]
+pub(super) enum Picture<'a, T> {
+    /// Activations: (h, w, channels).
+    Floats(&'a [T]),
+    /// (h, w): a word for four channels, of which the last is 0.
     Words(&'a [u32]),
 }
 
-impl<'a, T: Real> Input<'a, T> {
-    /// Elements `from..from+len` of the activations; of words only whole pixels.
-    pub(super) fn part(self, from: usize, len: usize) -> Self {
+impl<T: Real> Picture<'_, T> {
+    /// Copies elements `from..from+to.len()` of the activations; of words only whole pixels.
+    pub(super) fn copy_to(self, from: usize, to: &mut [T]) {
         match self {
-            Self::Floats(x) => Self::Floats(&x[from..][..len]),
-            Self::Words(words) => Self::Words(&words[from / 4..][..len / 4]),
-        }
-    }
-
-    /// Copies it, as activations.
-    pub(super) fn copy_to(self, to: &mut [T]) {
-        match self {
-            Self::Floats(x) => to.copy_from_slice(x),
-            Self::Words(words) => rescale(words, to),
+            Self::Floats(x) => to.copy_from_slice(&x[from..][..to.len()]),
+            Self::Words(words) => rescale(&words[from / 4..][..to.len() / 4], to),
         }
     }
 }
@@ -420,14 +425,14 @@ impl<'a, T: Real> Window<'a, T> {
     /// Rows `top..top+rows` of `picture` ((`h`, `w`, channels), `left` zeros before each row); rows outside it are zeros.
     /// Floats without padding are the picture's own memory; all else is copied into `scratch`.
     fn new(
-        picture: Input<'a, T>,
+        picture: Picture<'a, T>,
         [h, w, channels]: [usize; 3],
         [top, left]: [isize; 2],
         [rows, pitch]: [usize; 2],
         scratch: &'a mut Vec<T>,
     ) -> Self {
         let inside = top >= 0 && top as usize + rows <= h;
-        if let (Input::Floats(picture), true) = (picture, inside && left == 0 && pitch == w) {
+        if let (Picture::Floats(picture), true) = (picture, inside && left == 0 && pitch == w) {
             return Self { data: &picture[top as usize * w * channels..][..rows * w * channels], pitch, channels };
         }
         scratch.resize(rows * pitch * channels, T::zero());
@@ -436,7 +441,7 @@ impl<'a, T: Real> Window<'a, T> {
             if (0..h as isize).contains(&y) {
                 let (before, to) = to.split_at_mut(left as usize * channels);
                 let (to, behind) = to.split_at_mut(w * channels);
-                picture.part(y as usize * w * channels, w * channels).copy_to(to);
+                picture.copy_to(y as usize * w * channels, to);
                 before.fill(T::zero());
                 behind.fill(T::zero());
             } else {
@@ -487,36 +492,39 @@ impl Conv2dDims {
         [self.k_h, self.k_w, self.out_c].map(|n| n as usize)
     }
 
-    /// Picture `n` of x.
-    fn picture<'a, T: Real>(&self, x: Input<'a, T>, n: usize) -> Input<'a, T> {
-        let len = product(&[self.in_h, self.in_w, self.in_c]);
-        x.part(n * len, len)
+    /// Picture `n` of x, if it is there.
+    pub(super) fn picture<'a, T: Real>(&self, x: Input<'a, T>, n: usize) -> Option<Picture<'a, T>> {
+        let pixels = product(&[self.in_h, self.in_w]);
+        let len = pixels * self.in_c as usize;
+        match x {
+            Input::Floats(x) => Some(Picture::Floats(&x[n * len..][..len])),
+            Input::Chunk(chunk) => chunk.picture(n, pixels).map(Picture::Words),
+        }
     }
 
-    /// What output rows `oy..oy+rows` of picture `n` see.
+    /// What output rows `oy..oy+rows` of this picture see.
     pub(super) fn window<'a, T: Real>(
         &self,
-        x: Input<'a, T>,
-        n: usize,
+        picture: Picture<'a, T>,
         oy: usize,
         rows: usize,
         scratch: &'a mut Vec<T>,
     ) -> Window<'a, T> {
         let size = [self.in_h, self.in_w, self.in_c].map(|n| n as usize);
         let start = [oy as isize - self.pad_top as isize, self.pad_left as isize];
-        Window::new(self.picture(x, n), size, start, [rows + self.k_h as usize - 1, self.pitch()], scratch)
+        Window::new(picture, size, start, [rows + self.k_h as usize - 1, self.pitch()], scratch)
     }
 }
 
-/// The product of output rows `oy..oy+rows` of picture `n`, before bias and relu, into `scratch.z`.
+/// The product of output rows `oy..oy+rows` of a picture, before bias and relu, into `scratch.z`.
 pub(super) fn correlate_rows<T: Real>(
     d: &Conv2dDims,
-    (x, weight): (Input<T>, &[T]),
-    [n, oy, rows]: [usize; 3],
+    (picture, weight): (Picture<T>, &[T]),
+    [oy, rows]: [usize; 2],
     scratch: &mut Scratch<T>,
 ) {
     let Scratch { window, z } = scratch;
-    d.window(x, n, oy, rows, window).correlate(weight, d.kernel(), rows, z);
+    d.window(picture, oy, rows, window).correlate(weight, d.kernel(), rows, z);
 }
 
 /// The `--device cpu` path: the same sums with fewer products or loads, where the shape allows it.
@@ -545,15 +553,16 @@ fn forward_on(arch: Arch, call: &mut Call<f32>) {
 
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
-    let (inputs, bias) = ((Input::Floats(call.read(0)), call.read(1)), call.read(2));
+    let (x, weight, bias) = (Input::Floats(call.read(0)), call.read(1), call.read(2));
     let (out_h, out_c) = (d.out_h as usize, d.out_c as usize);
     let row = d.out_w as usize * out_c;
     let step = d.block_rows();
     call.writes[0].f_mut()[..d.y_len()].par_chunks_mut(out_h * row).enumerate().for_each_init(
         Scratch::default,
         |scratch, (n, y)| {
+            let Some(picture) = d.picture(x, n) else { return };
             for (i, y) in y.chunks_mut(step * row).enumerate() {
-                correlate_rows(&d, inputs, [n, i * step, y.len() / row], scratch);
+                correlate_rows(&d, (picture, weight), [i * step, y.len() / row], scratch);
                 for (y, z) in y.chunks_exact_mut(row).zip(scratch.z.chunks_exact(d.pitch() * out_c)) {
                     for (y, z) in y.chunks_exact_mut(out_c).zip(z.chunks_exact(out_c)) {
                         for ((y, &z), &b) in y.iter_mut().zip(z).zip(bias) {
@@ -597,7 +606,7 @@ pub(super) fn input_gradient<T: Real>(d: &Conv2dDims, dy: &[T], weight: &[T], dx
         for (i, dx) in dx.chunks_mut(step * row).enumerate() {
             let rows = dx.len() / row;
             let start = [(i * step) as isize - above, left];
-            Window::new(Input::Floats(picture), size, start, [rows + k_h - 1, pitch], window).correlate(
+            Window::new(Picture::Floats(picture), size, start, [rows + k_h - 1, pitch], window).correlate(
                 &turned,
                 [k_h, k_w, in_c],
                 rows,
@@ -623,8 +632,7 @@ pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, x: Input<T>, dy: &[T], he
     let per_picture = out_h / height;
     let rows = d.batch as usize * per_picture;
     let (step, pitch) = (d.block_rows() / height, d.pitch());
-    let split_len = (d.taps() + 1) * out_c;
-    partial[..d.partial_len()].par_chunks_mut(split_len).enumerate().for_each_init(
+    partial[..d.partial_len()].par_chunks_mut(d.split_len()).enumerate().for_each_init(
         Scratch::default,
         |Scratch { window, z: wide }, (s, partial)| {
             partial.fill(T::zero());
@@ -636,13 +644,15 @@ pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, x: Input<T>, dy: &[T], he
                 let (n, y) = (row / per_picture, row % per_picture);
                 let blocks = step.min(last - row).min(per_picture - y);
                 let (oy, count) = (y * height, blocks * height);
+                row += blocks;
+                let Some(picture) = d.picture(x, n) else { continue };
                 let gradient = &dy[(n * out_h + oy) * out_w * out_c..][..count * out_w * out_c];
                 wide.clear();
                 for row in gradient.chunks_exact(out_w * out_c) {
                     wide.extend_from_slice(row);
                     wide.resize(wide.len() + (pitch - out_w) * out_c, T::zero());
                 }
-                let window = d.window(x, n, oy, count, window);
+                let window = d.window(picture, oy, count, window);
                 let pixels = count * pitch + 1 - k_w;
                 for (ky, sums) in sums.chunks_exact_mut(k_w * in_c * out_c).enumerate().take(k_h) {
                     matmul(sums, true, window.patches(ky, pixels, k_w).t(), Mat::new(&wide[..pixels * out_c], pixels, out_c));
@@ -652,7 +662,6 @@ pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, x: Input<T>, dy: &[T], he
                         *b += g;
                     }
                 }
-                row += blocks;
             }
         },
     );

@@ -9,7 +9,8 @@ use super::maxpool2x2::{self, pool_row, route};
 use super::product;
 use super::{direct, sparse, winograd};
 use crate::kernel::{
-    Binding, Bound, Call, Dims, Kernel, PLACES_WGSL, POOLED_WINDOW_WGSL, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin, Values, grid,
+    Binding, Bound, Buffer, Call, Dims, Kernel, PLACES_WGSL, POOLED_WINDOW_WGSL, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin,
+    Values, grid,
 };
 use pulp::Arch;
 use rayon::prelude::*;
@@ -163,53 +164,55 @@ fn forward_f32(call: &mut Call<f32>) {
 }
 
 fn forward_on(arch: Arch, call: &mut Call<f32>) {
-    let x = Input::Floats(call.read(0));
-    forward_of(arch, call, x);
+    let d: Conv2dDims = call.dims();
+    let (x, inputs) = (Input::Floats(call.read(0)), [call.read(1), call.read(2)]);
+    let [y, argmax] = call.writes else { panic!("forward writes two buffers") };
+    forward_of(arch, &d, x, inputs, [y, argmax]);
 }
 
-/// The same for either kind of input.
-pub(super) fn forward_of(arch: Arch, call: &mut Call<f32>, x: Input<f32>) {
-    let d: Conv2dDims = call.dims();
-    let fast = if winograd::fits(arch, &d) {
+/// The same for either kind of input, with weight and bias.
+pub(super) fn forward_of(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], writes: [&mut Buffer<f32>; 2]) {
+    let fast = if winograd::fits(arch, d) {
         winograd::pooled
-    } else if direct::fits(arch, &d) {
+    } else if direct::fits(arch, d) {
         direct::pooled
     } else {
-        return sum_up(call, x);
+        return sum_up(d, x, inputs, writes);
     };
-    let inputs = [&call.read(1)[..d.weight_len()], &call.read(2)[..d.out_c as usize]];
-    let [y, argmax] = call.writes else { panic!("forward writes two buffers") };
+    let [weight, bias] = inputs;
+    let inputs = [&weight[..d.weight_len()], &bias[..d.out_c as usize]];
+    let [y, argmax] = writes;
     let len = d.pooled_len();
-    fast(arch, &d, x, inputs, &mut y.f_mut()[..len], &mut argmax.u_mut()[..argmax_len(call.dims)]);
+    fast(arch, d, x, inputs, &mut y.f_mut()[..len], &mut argmax.u_mut()[..argmax_len(&d.words())]);
 }
 
 fn forward<T: Real>(call: &mut Call<T>) {
-    let x = Input::Floats(call.read(0));
-    sum_up(call, x);
+    let d: Conv2dDims = call.dims();
+    let (x, inputs) = (Input::Floats(call.read(0)), [call.read(1), call.read(2)]);
+    let [y, argmax] = call.writes else { panic!("forward writes two buffers") };
+    sum_up(&d, x, inputs, [y, argmax]);
 }
 
 /// The sums as they are written, for either kind of input.
-pub(super) fn sum_up<T: Real>(call: &mut Call<T>, x: Input<T>) {
-    let d: Conv2dDims = call.dims();
-    let (inputs, bias) = ((x, call.read(1)), call.read(2));
+pub(super) fn sum_up<T: Real>(d: &Conv2dDims, x: Input<T>, [weight, bias]: [&[T]; 2], [y, argmax]: [&mut Buffer<T>; 2]) {
     let (pool_h, pool_w, c) = ((d.out_h / 2) as usize, (d.out_w / 2) as usize, d.out_c as usize);
     let (step, row) = (d.block_rows(), d.pitch() * c);
-    let [y, argmax] = call.writes else { panic!("forward writes two buffers") };
     let windows = pool_w * c;
     let mut unread = Vec::new();
     let argmax = if d.splits == 0 {
         unread.resize(d.pooled_len() / 4, 0);
         &mut unread
     } else {
-        &mut argmax.u_mut()[..argmax_len(call.dims)]
+        &mut argmax.u_mut()[..argmax_len(&d.words())]
     };
     y.f_mut()[..d.pooled_len()]
         .par_chunks_mut(pool_h * windows)
         .zip(argmax.par_chunks_mut(pool_h * windows / 4))
         .enumerate()
         .for_each_init(Scratch::default, |scratch, (n, (y, argmax))| {
+            let Some(picture) = d.picture(x, n) else { return };
             for (i, (y, argmax)) in y.chunks_mut(step / 2 * windows).zip(argmax.chunks_mut(step / 2 * windows / 4)).enumerate() {
-                conv2d::correlate_rows(&d, inputs, [n, i * step, 2 * y.len() / windows], scratch);
+                conv2d::correlate_rows(d, (picture, weight), [i * step, 2 * y.len() / windows], scratch);
                 for ((y, argmax), z) in
                     y.chunks_exact_mut(windows).zip(argmax.chunks_exact_mut(windows / 4)).zip(scratch.z.chunks_exact_mut(2 * row))
                 {
@@ -258,38 +261,35 @@ fn backward_weight_f32(call: &mut Call<f32>) {
 }
 
 fn backward_weight_on(arch: Arch, call: &mut Call<f32>) {
-    let x = Input::Floats(call.read(0));
-    weight_gradient_of(arch, call, x);
+    let d: Conv2dDims = call.dims();
+    let (x, dy, taken) = (Input::Floats(call.read(0)), call.read(1), call.reads[2].u());
+    weight_gradient_of(arch, &d, x, dy, taken, call.writes[0].f_mut());
 }
 
 /// The same for either kind of input.
-pub(super) fn weight_gradient_of(arch: Arch, call: &mut Call<f32>, x: Input<f32>) {
-    let d: Conv2dDims = call.dims();
-    if !sparse::fits_weight(arch, &d) {
-        return weight_gradient(call, x);
+pub(super) fn weight_gradient_of(arch: Arch, d: &Conv2dDims, x: Input<f32>, dy: &[f32], taken: &[u32], partial: &mut [f32]) {
+    if !sparse::fits_weight(arch, d) {
+        return weight_gradient(d, x, dy, taken, partial);
     }
-    let dy = &call.read(1)[..d.pooled_len()];
-    let argmax = &call.reads[2].u()[..d.pooled_len() / 4];
-    sparse::backward_weight(arch, &d, x, dy, argmax, &mut call.writes[0].f_mut()[..d.partial_len()]);
+    let (dy, taken) = (&dy[..d.pooled_len()], &taken[..d.pooled_len() / 4]);
+    sparse::backward_weight(arch, d, x, dy, taken, &mut partial[..d.partial_len()]);
 }
 
 fn backward_weight<T: Real>(call: &mut Call<T>) {
-    let x = Input::Floats(call.read(0));
-    weight_gradient(call, x);
+    let d: Conv2dDims = call.dims();
+    let (x, dy, taken) = (Input::Floats(call.read(0)), call.read(1), call.reads[2].u());
+    weight_gradient(&d, x, dy, taken, call.writes[0].f_mut());
 }
 
 /// The sums as they are written, for either kind of input.
-pub(super) fn weight_gradient<T: Real>(call: &mut Call<T>, x: Input<T>) {
-    let d: Conv2dDims = call.dims();
-    let dz = dz(&d, call.read(1), call.reads[2].u());
-    conv2d::weight_gradient(&d, x, &dz, 2, call.writes[0].f_mut());
+pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, x: Input<T>, dy: &[T], taken: &[u32], partial: &mut [T]) {
+    conv2d::weight_gradient(d, x, &dz(d, dy, taken), 2, partial);
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::simd::archs;
     use super::*;
-    use crate::kernel::Buffer;
     use crate::rng::hash3;
 
     /// What a twin writes, given small integers.

@@ -1,38 +1,110 @@
 //! The first layer's conv2d + bias + relu + 2x2 max-pool, and its weights' gradient, on the pictures' bytes:
 //! `shaders/conv2d_relu_maxpool2x2_pictures.wgsl`.
 //!
-//! `gather.bytes` leaves a word to a pixel, a quarter of what four floats take, and who reads it makes floats of three bytes. So
-//! the fourth channel, which is there for the alignment of floats and always 0, costs neither loads nor products. The sums are the
-//! same ones in the same order as those of [`super::conv2d_relu_maxpool2x2`] on `gather.forward`'s x, but for the forward of the eight
-//! lanes, which is F(4x4,3x3).
+//! They read the pictures where these lie, in a chunk of the data set: a word to a pixel, a quarter of what four floats take, of which
+//! they make floats of three bytes. So the fourth channel, which is there for the alignment of floats and always 0, costs neither loads
+//! nor products, and a batch is gathered nowhere. The sums are the same ones in the same order as those of
+//! [`super::conv2d_relu_maxpool2x2`] on `gather.forward`'s x, but for the forward of the eight lanes, which is F(4x4,3x3).
 
-use super::conv2d::{self, Conv2dDims, Input};
+use super::conv2d::{Conv2dDims, Input};
 use super::conv2d_relu_maxpool2x2 as fused;
+use super::gather::{Chunk, PICTURE_OF_WGSL, rescale, shuffled};
 use super::lanes8::{self, LANES, LOW_HIGH_WGSL, STORE_TILE_WGSL, WINOGRAD4_WGSL, lane_channels};
 use super::product;
 use super::tile;
 use crate::kernel::{
-    Binding, Bound, Call, Constants, Cost, Dims, Kernel, MAX_GROUPS, Needs, PLACES_WGSL, POOLED_WINDOW_WGSL, RESCALED_WGSL, Real,
-    SLICE_WGSL, STORE_WINDOW_WGSL, Twin, Variant, another, grid, passes, random_input,
+    Binding, Bound, Buffer, Call, Constants, Cost, Dims, Kernel, MAX_GROUPS, Needs, ORDERED_WGSL, PLACES_WGSL,
+    POOLED_WINDOW_WGSL, RESCALED_WGSL, Real, SLICE_WGSL, STEP_WGSL, STORE_WINDOW_WGSL, Twin, Values, Variant, another, grid,
+    passes,
 };
 use pulp::Arch;
+
+/// Sizes of the first layer's convolution and where it finds its pictures.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct PicturesDims {
+    /// The convolution of a batch.
+    pub conv: Conv2dDims,
+    /// Pictures in `order`.
+    pub pictures: u32,
+    /// Where in the step's batch these pictures begin: 0 but in a micro-batch.
+    pub offset: u32,
+    /// The chunk's first picture.
+    pub chunk_first: u32,
+    /// Pictures in the chunk.
+    pub chunk_len: u32,
+}
+
+/// What [`PicturesDims`] has beside the convolution's.
+const PLACE: [&str; 4] = ["pictures", "offset", "chunk_first", "chunk_len"];
+
+const fn fields() -> [&'static str; Conv2dDims::FIELDS.len() + PLACE.len()] {
+    let mut all = [""; Conv2dDims::FIELDS.len() + PLACE.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < Conv2dDims::FIELDS.len() { Conv2dDims::FIELDS[i] } else { PLACE[i - Conv2dDims::FIELDS.len()] };
+        i += 1;
+    }
+    all
+}
+
+impl Dims for PicturesDims {
+    const FIELDS: &'static [&'static str] = &fields();
+}
+
+impl PicturesDims {
+    /// All pictures of a set in one chunk.
+    pub fn whole(conv: Conv2dDims, pictures: u32) -> Self {
+        Self { conv, pictures, chunk_len: pictures, ..Self::default() }
+    }
+}
+
+/// The sizes of the convolution.
+fn conv(d: &[u32]) -> &Conv2dDims {
+    &PicturesDims::of(d).conv
+}
+
+/// The same as words.
+fn conv_words(d: &[u32]) -> &[u32] {
+    &d[..Conv2dDims::FIELDS.len()]
+}
 
 /// Channels that a picture has.
 const COLOURS: u32 = 3;
 
 fn words_len(d: &[u32]) -> usize {
-    let d = Conv2dDims::of(d);
-    product(&[d.batch, d.in_h, d.in_w])
+    let d = PicturesDims::of(d);
+    product(&[d.chunk_len, d.conv.in_h, d.conv.in_w])
+}
+fn order_len(d: &[u32]) -> usize {
+    PicturesDims::of(d).pictures as usize
+}
+fn pooled_len(d: &[u32]) -> usize {
+    conv(d).pooled_len()
+}
+fn argmax_len(d: &[u32]) -> usize {
+    fused::argmax_len(conv_words(d))
+}
+fn weight_len(d: &[u32]) -> usize {
+    conv(d).weight_len()
+}
+fn bias_len(d: &[u32]) -> usize {
+    conv(d).out_c as usize
+}
+fn partial_len(d: &[u32]) -> usize {
+    conv(d).partial_len()
 }
 
+/// Of a batch whose pictures all lie in this chunk.
 fn cost(d: &[u32], elements: usize) -> Cost {
-    let d = Conv2dDims::of(d);
-    Cost { flops: 2.0 * d.y_len() as f64 * product(&[d.k_h, d.k_w, COLOURS]) as f64, bytes: 4.0 * elements as f64 }
+    let d = conv(d);
+    let products = d.y_len() as f64 * product(&[d.k_h, d.k_w, COLOURS]) as f64;
+    Cost { flops: 2.0 * products, bytes: 4.0 * (elements + product(&[d.batch, d.in_h, d.in_w])) as f64 }
 }
 
 /// One whole window, odd sizes, padding, kernels that are no square, one block over, more rows than partial sums, the notebook's
 /// layer.
-fn cases() -> Vec<Vec<u32>> {
+fn cases() -> Vec<Conv2dDims> {
     [
         Conv2dDims::new(1, [2, 2, 4], 4, [1, 1], false, true),
         Conv2dDims::new(2, [5, 7, 4], 12, [3, 3], false, true),
@@ -43,85 +115,129 @@ fn cases() -> Vec<Vec<u32>> {
         Conv2dDims::new(46, [8, 5, 4], 16, [3, 3], false, true),
         Conv2dDims::new(1, [128, 128, 4], 16, [3, 3], false, true),
     ]
-    .map(|d| d.pooled().words())
+    .map(Conv2dDims::pooled)
     .to_vec()
+}
+
+/// Convolutions with their pictures: all of the set in one chunk, in a batch and in a part of one; some of them in a first chunk and in a
+/// later one; none of them in the chunk, or behind the last. Large ones take one of these each.
+fn placed(convs: Vec<Conv2dDims>) -> Vec<Vec<u32>> {
+    let places = |(i, conv): (usize, Conv2dDims)| {
+        let n = conv.batch;
+        let whole = PicturesDims::whole(conv, n + 4);
+        let all = [
+            whole,
+            PicturesDims { offset: 1, ..whole },
+            PicturesDims { chunk_len: n.div_ceil(2) + 2, ..whole },
+            PicturesDims { chunk_first: 3, chunk_len: n, ..whole },
+            PicturesDims { pictures: n, chunk_first: 1, chunk_len: n, ..whole },
+        ];
+        if conv.x_len() < 8192 { all.to_vec() } else { vec![all[i % all.len()]] }
+    };
+    convs.into_iter().enumerate().flat_map(places).map(|d| d.words()).collect()
 }
 
 const SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2_pictures.wgsl");
 /// What that file refers to.
-const SHARED: &[&str] =
-    &[SLICE_WGSL, RESCALED_WGSL, PLACES_WGSL, POOLED_WINDOW_WGSL, STORE_WINDOW_WGSL, fused::POOLED_BLOCK_WGSL];
+const SHARED: &[&str] = &[
+    SLICE_WGSL,
+    STEP_WGSL,
+    ORDERED_WGSL,
+    PICTURE_OF_WGSL,
+    RESCALED_WGSL,
+    PLACES_WGSL,
+    POOLED_WINDOW_WGSL,
+    STORE_WINDOW_WGSL,
+    fused::POOLED_BLOCK_WGSL,
+];
+
+fn input(d: &[u32], name: &'static str, seed: u32) -> Option<Values> {
+    match name {
+        "order" => Some(shuffled(order_len(d), seed)),
+        "taken" => Some(fused::codes(argmax_len(d), seed)),
+        _ => None,
+    }
+}
 
 /// The op's kernels.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
         key: "conv2d_relu_maxpool2x2.forward_pictures",
         variant: None,
-        formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0)",
+        formula: "y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0); of the pictures in this chunk",
         file: "conv2d_relu_maxpool2x2_pictures.wgsl",
         source: SOURCE,
         shared: SHARED,
         entry: "forward_pictures",
-        dims: Conv2dDims::FIELDS,
-        step: false,
+        dims: PicturesDims::FIELDS,
+        step: true,
         bindings: &[
             Binding::read("words", words_len).words(),
-            Binding::read("weight", conv2d::weight_len),
-            Binding::read("bias", conv2d::bias_len),
-            Binding::write("y", fused::pooled_len),
-            Binding::write("argmax", fused::argmax_len).words(),
+            Binding::read("weight", weight_len),
+            Binding::read("bias", bias_len),
+            Binding::read("order", order_len).words(),
+            Binding::write("y", pooled_len).updated(),
+            Binding::write("argmax", argmax_len).words().updated(),
         ],
-        grid: fused::pooled_blocks,
+        grid: |d| fused::pooled_blocks(conv_words(d)),
         loops: |d| {
-            let d = Conv2dDims::of(d);
+            let d = conv(d);
             passes(&[d.k_h as usize, d.k_w as usize])
         },
-        cost: |d| cost(d, words_len(d) + conv2d::weight_len(d) + fused::pooled_len(d) + fused::argmax_len(d)),
+        cost: |d| cost(d, weight_len(d) + pooled_len(d) + argmax_len(d)),
         twin: Twin {
-            f32: |call| fused::forward_of(Arch::new(), call, words(call)),
-            f64: |call| fused::sum_up(call, words(call)),
+            f32: |call| forward(call, |d, x, inputs, writes| fused::forward_of(Arch::new(), d, x, inputs, writes)),
+            f64: |call| forward(call, fused::sum_up),
         },
         bound: Bound::Twin(|d| {
-            let d = Conv2dDims::of(d);
+            let d = conv(d);
             f64::from(d.k_h * d.k_w * COLOURS) + 2.0
         }),
-        cases: || fused::forward_cases(cases()),
-        input: random_input,
+        cases: || forward_cases(cases()),
+        input,
     },
     Kernel {
         key: "conv2d_relu_maxpool2x2.backward_weight_pictures",
         variant: None,
-        formula: "partial[s,ky,kx,ci,co] = sum over split s's rows of windows of (R, G, B, 0) times fl32(1/255) under the taken place, shifted by the tap, [ci] * dy[window,co]",
+        formula: "partial[s,ky,kx,ci,co] = sum over split s's rows of windows of (R, G, B, 0) times fl32(1/255) under the taken place, shifted by the tap, [ci] * dy[window,co], of the pictures in this chunk",
         file: "conv2d_relu_maxpool2x2_pictures.wgsl",
         source: SOURCE,
         shared: SHARED,
         entry: "backward_weight_pictures",
-        dims: Conv2dDims::FIELDS,
-        step: false,
+        dims: PicturesDims::FIELDS,
+        step: true,
         bindings: &[
             Binding::read("words", words_len).words(),
-            Binding::read("pooled_dy", fused::pooled_len),
-            Binding::read("taken", fused::argmax_len).words(),
-            Binding::write("partial", conv2d::partial_len),
+            Binding::read("pooled_dy", pooled_len),
+            Binding::read("taken", argmax_len).words(),
+            Binding::read("order", order_len).words(),
+            Binding::write("partial", partial_len),
         ],
         grid: |d| {
-            let d = Conv2dDims::of(d);
+            let d = conv(d);
             grid(product(&[d.out_c / 4, d.k_w.div_ceil(3), d.k_h, d.splits]))
         },
-        loops: |d| Conv2dDims::of(d).row_passes(Conv2dDims::of(d).out_w / 2),
-        cost: |d| cost(d, words_len(d) + fused::pooled_len(d) + fused::argmax_len(d) + conv2d::partial_len(d)),
+        loops: |d| conv(d).row_passes(conv(d).out_w / 2),
+        cost: |d| cost(d, pooled_len(d) + argmax_len(d) + conv(d).partial_len()),
         twin: Twin {
-            f32: |call| fused::weight_gradient_of(Arch::new(), call, words(call)),
-            f64: |call| fused::weight_gradient(call, words(call)),
+            f32: |call| {
+                backward_weight(call, |d, x, dy, taken, sums| fused::weight_gradient_of(Arch::new(), d, x, dy, taken, sums))
+            },
+            f64: |call| backward_weight(call, fused::weight_gradient),
         },
         bound: Bound::Twin(|d| {
-            let d = Conv2dDims::of(d);
+            let d = conv(d);
             f64::from(d.rows_per_split * (d.out_w / 2)) + 1.0
         }),
-        cases,
-        input: |d, name, seed| (name == "taken").then(|| fused::codes(fused::argmax_len(d), seed)),
+        cases: || placed(cases()),
+        input,
     },
 ];
+
+/// The cases of a forward kernel: these, and the first one of every number of filters as evaluation plays it.
+fn forward_cases(convs: Vec<Conv2dDims>) -> Vec<Vec<u32>> {
+    placed(fused::forward_cases(convs.iter().map(Dims::words).collect()).iter().map(|d| *Conv2dDims::of(d)).collect())
+}
 
 /// A variant that takes pictures where `fits` takes floats.
 const fn variant(of: &'static str, software: bool, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
@@ -129,7 +245,7 @@ const fn variant(of: &'static str, software: bool, fits: fn(&[u32]) -> bool, con
     Variant::new(of, needs, software, fits, constants)
 }
 
-fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
+fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Conv2dDims> {
     [
         Conv2dDims::new(1, [4, 4, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [9, 6, 4], 48, [3, 3], false, true),
@@ -142,9 +258,9 @@ fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
         Conv2dDims::new(1, [23, 6, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
     ]
-    .map(|d| d.pooled().words())
+    .map(Conv2dDims::pooled)
     .into_iter()
-    .filter(|d| fits(d))
+    .filter(|d| fits(&PicturesDims::whole(*d, d.batch).words()))
     .collect()
 }
 
@@ -188,7 +304,7 @@ fn channels<const MOST: u32>(d: &Conv2dDims) -> u32 {
 
 /// Whether fewer channels than 16 are another text than 16 at most.
 fn differs<const MOST: u32>(d: &[u32]) -> bool {
-    MOST == 16 || channels::<16>(Conv2dDims::of(d)) == 16
+    MOST == 16 || channels::<16>(conv(d)) == 16
 }
 
 /// How a GPU's weight gradient is cut: windows at a time, and the 8, 16 or 32 lanes that share them, one or two each.
@@ -199,17 +315,21 @@ fn lanes(d: &Conv2dDims) -> [u32; 2] {
 }
 
 fn forward_fits<const MOST: u32>(d: &[u32]) -> bool {
-    let uniform = 4 * conv2d::weight_len(d) <= MAX_UNIFORM && differs::<MOST>(d);
-    let d = Conv2dDims::of(d);
+    let uniform = 4 * weight_len(d) <= MAX_UNIFORM && differs::<MOST>(d);
+    let d = conv(d);
     uniform && tile::three_by_three(d) && d.out_c.is_multiple_of(8) && Windows::forward::<MOST>(d).grid(d)[0] <= MAX_GROUPS
 }
 
 fn weight_fits<const MOST: u32>(d: &[u32]) -> bool {
-    tile::weight_fits(d) && differs::<MOST>(d)
+    tile::weight_fits(conv_words(d)) && differs::<MOST>(d)
 }
 
 fn lanes8_fits(d: &[u32]) -> bool {
-    lanes8::outputs_fit(Conv2dDims::of(d))
+    lanes8::outputs_fit(conv(d))
+}
+
+fn lanes8_weight_fits(d: &[u32]) -> bool {
+    lanes8::weight_fits(conv_words(d))
 }
 
 /// Whether the pictures have a border of zeros.
@@ -226,33 +346,42 @@ pub const TECHNIQUES: &[Kernel] = &[
     tile_weight::<8>("conv2d_relu_maxpool2x2.backward_weight_pictures/tile_channels8"),
     tile_weight::<16>("conv2d_relu_maxpool2x2.backward_weight_pictures/tile"),
     Kernel {
-        shared: &[SLICE_WGSL, RESCALED_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL, STORE_TILE_WGSL],
+        shared: &[
+            SLICE_WGSL,
+            STEP_WGSL,
+            ORDERED_WGSL,
+            PICTURE_OF_WGSL,
+            RESCALED_WGSL,
+            LOW_HIGH_WGSL,
+            WINOGRAD4_WGSL,
+            STORE_TILE_WGSL,
+        ],
         grid: |d| {
-            let d = Conv2dDims::of(d);
+            let d = conv(d);
             [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
         },
         loops: |d| {
             // The innermost loop's passes are a row's tiles, over all passes of the one around it.
-            let [rows, tiles] = [Conv2dDims::of(d).out_h, Conv2dDims::of(d).out_w].map(|n| (n as usize / 2).div_ceil(2));
+            let [rows, tiles] = [conv(d).out_h, conv(d).out_w].map(|n| (n as usize / 2).div_ceil(2));
             passes(&[rows, tiles.div_ceil(LANES as usize)]) + rows * (tiles + tiles.div_ceil(LANES as usize))
         },
         // With so few channels the transforms' own roundings count: four in a row to a side of the input's and of the output's, three of
         // the filters'.
         bound: Bound::Tile(
             |d| {
-                let d = Conv2dDims::of(d);
+                let d = conv(d);
                 f64::from(d.k_h * d.k_w * COLOURS) + 2.0 + 2.0 * (4.0 + 4.0 + 3.0)
             },
-            |d| Conv2dDims::of(d).pooled_tiles(2),
+            |d| conv(d).pooled_tiles(2),
         ),
-        cases: || fused::forward_cases(variant_cases(lanes8_fits)),
+        cases: || forward_cases(variant_cases(lanes8_fits)),
         ..another(
             &KERNELS[0],
             "conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8",
             "lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
             variant(KERNELS[0].key, true, lanes8_fits, |d| {
-                let d = Conv2dDims::of(d);
+                let d = conv(d);
                 let padded = !lanes8::valid(d);
                 vec![
                     ("LANE_C", lane_channels(d.out_c)),
@@ -263,23 +392,23 @@ pub const TECHNIQUES: &[Kernel] = &[
         )
     },
     Kernel {
-        shared: &[SLICE_WGSL, RESCALED_WGSL, LOW_HIGH_WGSL],
+        shared: &[SLICE_WGSL, STEP_WGSL, ORDERED_WGSL, PICTURE_OF_WGSL, RESCALED_WGSL, LOW_HIGH_WGSL],
         grid: |d| {
-            let d = Conv2dDims::of(d);
+            let d = conv(d);
             [d.out_c / (lane_channels(d.out_c) * LANES), 1, d.splits]
         },
         loops: |d| {
-            let d = Conv2dDims::of(d);
+            let d = conv(d);
             passes(&[d.rows_per_split as usize, (d.out_w / 2).div_ceil(WINDOWS) as usize])
         },
-        cases: || variant_cases(lanes8::weight_fits),
+        cases: || placed(variant_cases(lanes8_weight_fits)),
         ..another(
             &KERNELS[1],
             "conv2d_relu_maxpool2x2.backward_weight_pictures/sparse_lanes8",
             "lanes8/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
-            variant(KERNELS[1].key, true, lanes8::weight_fits, |d| {
-                let d = Conv2dDims::of(d);
+            variant(KERNELS[1].key, true, lanes8_weight_fits, |d| {
+                let d = conv(d);
                 vec![("LANE_C", lane_channels(d.out_c)), ("SPREAD", u32::from(d.out_c == 16)), ("PAIRED", u32::from(paired(d)))]
             }),
         )
@@ -288,10 +417,10 @@ pub const TECHNIQUES: &[Kernel] = &[
 
 const fn tile_forward<const MOST: u32>(key: &'static str) -> Kernel {
     Kernel {
-        shared: &[SLICE_WGSL, RESCALED_WGSL, PAIRS_WGSL, POOLED_WINDOW_WGSL],
-        grid: |d| Windows::forward::<MOST>(Conv2dDims::of(d)).grid(Conv2dDims::of(d)),
+        shared: &[SLICE_WGSL, STEP_WGSL, ORDERED_WGSL, PICTURE_OF_WGSL, RESCALED_WGSL, PAIRS_WGSL, POOLED_WINDOW_WGSL],
+        grid: |d| Windows::forward::<MOST>(conv(d)).grid(conv(d)),
         loops: |_| passes(&[COLOURS as usize, 3]),
-        cases: || fused::forward_cases(variant_cases(forward_fits::<MOST>)),
+        cases: || forward_cases(variant_cases(forward_fits::<MOST>)),
         ..another(
             &KERNELS[0],
             key,
@@ -300,7 +429,7 @@ const fn tile_forward<const MOST: u32>(key: &'static str) -> Kernel {
             Variant {
                 uniform: &["weight", "bias"],
                 ..variant(KERNELS[0].key, false, forward_fits::<MOST>, |d| {
-                    let d = Conv2dDims::of(d);
+                    let d = conv(d);
                     let w = Windows::forward::<MOST>(d);
                     vec![("COLUMNS", w.columns), ("ROWS", w.rows), ("TO_B", w.channels), ("TO_C", d.out_c), padded(d)]
                 })
@@ -311,26 +440,26 @@ const fn tile_forward<const MOST: u32>(key: &'static str) -> Kernel {
 
 const fn tile_weight<const MOST: u32>(key: &'static str) -> Kernel {
     Kernel {
-        shared: &[SLICE_WGSL, RESCALED_WGSL, PLACES_WGSL, PAIRS_WGSL],
+        shared: &[SLICE_WGSL, STEP_WGSL, ORDERED_WGSL, PICTURE_OF_WGSL, RESCALED_WGSL, PLACES_WGSL, PAIRS_WGSL],
         grid: |d| {
-            let d = Conv2dDims::of(d);
+            let d = conv(d);
             [d.out_c / channels::<MOST>(d), 1, d.splits]
         },
         loops: |d| {
-            let d = Conv2dDims::of(d);
+            let d = conv(d);
             let [windows, lanes] = lanes(d);
             let rows = d.rows_per_split.min(d.batch * (d.out_h / 2));
             let zeros = 36u32.div_ceil(lanes);
             passes(&[(rows * (d.out_w / 2).div_ceil(windows)) as usize]) + passes(&[zeros as usize])
         },
-        cases: || variant_cases(weight_fits::<MOST>),
+        cases: || placed(variant_cases(weight_fits::<MOST>)),
         ..another(
             &KERNELS[1],
             key,
             "tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
             variant(KERNELS[1].key, false, weight_fits::<MOST>, |d| {
-                let d = Conv2dDims::of(d);
+                let d = conv(d);
                 let [windows, lanes] = lanes(d);
                 vec![("WINDOWS", windows), ("LANES", lanes), ("CO_B", channels::<MOST>(d)), padded(d)]
             }),
@@ -339,8 +468,39 @@ const fn tile_weight<const MOST: u32>(key: &'static str) -> Kernel {
 }
 
 /// The call's pictures.
-fn words<'a, T: Real>(call: &Call<'a, T>) -> Input<'a, T> {
-    Input::Words(call.reads[0].u())
+fn chunk<'a, T: Real>(call: &Call<'a, T>, order: usize) -> Chunk<'a> {
+    let d: PicturesDims = call.dims();
+    Chunk {
+        words: call.reads[0].u(),
+        order: &call.reads[order].u()[..d.pictures as usize],
+        first: (call.step.first + d.offset) as usize,
+        chunk_first: d.chunk_first,
+        chunk_len: d.chunk_len,
+    }
+}
+
+fn forward<T: Real>(call: &mut Call<T>, sum_up: impl Fn(&Conv2dDims, Input<T>, [&[T]; 2], [&mut Buffer<T>; 2])) {
+    let (x, inputs) = (Input::Chunk(chunk(call, 3)), [call.read(1), call.read(2)]);
+    let [y, argmax] = call.writes else { panic!("forward_pictures writes two buffers") };
+    sum_up(conv(call.dims), x, inputs, [y, argmax]);
+}
+
+fn backward_weight<T: Real>(call: &mut Call<T>, gradient: impl Fn(&Conv2dDims, Input<T>, &[T], &[u32], &mut [T])) {
+    let x = Input::Chunk(chunk(call, 3));
+    gradient(conv(call.dims), x, call.read(1), call.reads[2].u(), call.writes[0].f_mut());
+}
+
+/// The x that a first layer's call makes of its pictures, with zeros for those of another chunk.
+pub fn x<T: Real>(call: &Call<T>) -> Vec<T> {
+    let d = conv(call.dims);
+    let pixels = product(&[d.in_h, d.in_w]);
+    let mut x = vec![T::zero(); d.x_len()];
+    for (n, x) in x.chunks_exact_mut(4 * pixels).enumerate() {
+        if let Some(words) = chunk(call, 3).picture(n, pixels) {
+            rescale(words, x);
+        }
+    }
+    x
 }
 
 #[cfg(test)]
@@ -350,8 +510,8 @@ mod tests {
 
     #[test]
     fn techniques_take_pictures_of_the_shapes_that_they_are_made_for() {
-        let conv = |filters, same| Conv2dDims::new(2, [9, 6, 4], filters, [3, 3], same, true).pooled();
-        let wide = Conv2dDims { k_w: 5, ..conv(16, false) };
+        let conv = |filters, same| PicturesDims::whole(Conv2dDims::new(2, [9, 6, 4], filters, [3, 3], same, true).pooled(), 2);
+        let wide = PicturesDims { conv: Conv2dDims { k_w: 5, ..conv(16, false).conv }, ..conv(16, false) };
         let [forward, weight] = ["forward", "backward_weight"].map(|entry| format!("conv2d_relu_maxpool2x2.{entry}_pictures"));
         takes(
             &format!("{forward}/tile"),

@@ -4,7 +4,7 @@
 //! `dloss/dz = (sigmoid(z) - t) / whole` (the pictures of the whole batch, however it is split); a hit is `(p > 0.5) == t` with p = 0.5 counted as class 0.
 
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, STEP_WGSL, Values, grid, passes};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, ORDERED_WGSL, Real, SLICE_WGSL, STEP_WGSL, Values, grid, passes};
 use crate::rng;
 
 crate::dims! {
@@ -55,7 +55,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "loss = max(z,0) - z t + log1p(exp(-|z|)); p = sigmoid(z); dlogits = (p - t) / whole; correct = ((p > 0.5) == t)",
     file: "sigmoid_bce.wgsl",
     source: include_str!("../../shaders/sigmoid_bce.wgsl"),
-    shared: &[SLICE_WGSL, STEP_WGSL, LOG1P_WGSL, SIGMOID_BCE_WGSL],
+    shared: &[SLICE_WGSL, STEP_WGSL, ORDERED_WGSL, LOG1P_WGSL, SIGMOID_BCE_WGSL],
     entry: "forward",
     dims: SigmoidDims::FIELDS,
     step: true,

@@ -6,7 +6,7 @@
 use super::batch_mean::METRICS_WGSL;
 use super::product;
 use super::sigmoid_bce::{self, LOG1P_WGSL, SIGMOID_BCE_WGSL};
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, STEP_WGSL, Values, passes};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, ORDERED_WGSL, Real, STEP_WGSL, Values, passes};
 use crate::rng;
 
 crate::dims! {
@@ -46,7 +46,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "p = sigmoid(z); dlogits = (p - t) / batch; metrics[slot] = (mean of max(z,0) - z t + log1p(exp(-|z|)), sum of ((p > 0.5) == t))",
     file: "sigmoid_bce_mean.wgsl",
     source: include_str!("../../shaders/sigmoid_bce_mean.wgsl"),
-    shared: &[STEP_WGSL, METRICS_WGSL, LOG1P_WGSL, SIGMOID_BCE_WGSL],
+    shared: &[STEP_WGSL, ORDERED_WGSL, METRICS_WGSL, LOG1P_WGSL, SIGMOID_BCE_WGSL],
     entry: "forward",
     dims: SigmoidMeanDims::FIELDS,
     step: true,

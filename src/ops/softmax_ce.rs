@@ -5,7 +5,7 @@
 
 use super::product;
 use super::sigmoid_bce::LOG1P_WGSL;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, STEP_WGSL, Values, grid, passes};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, ORDERED_WGSL, Real, SLICE_WGSL, STEP_WGSL, Values, grid, passes};
 use crate::rng;
 
 crate::dims! {
@@ -60,7 +60,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     formula: "loss = log(sum_j exp(z_j - m)) - (z_t - m), m = max z; p = softmax(z); dlogits = (p - onehot(t)) / whole; correct = (argmax z == t)",
     file: "softmax_ce.wgsl",
     source: include_str!("../../shaders/softmax_ce.wgsl"),
-    shared: &[SLICE_WGSL, STEP_WGSL, LOG1P_WGSL],
+    shared: &[SLICE_WGSL, STEP_WGSL, ORDERED_WGSL, LOG1P_WGSL],
     entry: "forward",
     dims: SoftmaxDims::FIELDS,
     step: true,

@@ -96,10 +96,11 @@ pub fn backward_weight(arch: Arch, d: &Conv2dDims, x: Input<f32>, dy: &[f32], ar
             }
             for row in s * rows_per_split..((s + 1) * rows_per_split).min(rows) {
                 let (n, py) = (row / pool_h, row % pool_h);
+                let Some(picture) = d.picture(x, n) else { continue };
                 for (k, under) in under.chunks_exact_mut(stride).enumerate().take(ROWS) {
                     let under = &mut under[sizes.left()..][..sizes.line];
                     match sizes.input_row(py, k) {
-                        Some(y) => x.part((n * sizes.in_h + y) * sizes.line, sizes.line).copy_to(under),
+                        Some(y) => picture.copy_to(y * sizes.line, under),
                         None => under.fill(0.0),
                     }
                 }

@@ -48,7 +48,8 @@ fn forward<'a>(
         arch.dispatch(Weights { weight, u });
         let u = &*u;
         pictures.enumerate().for_each_init(Vec::new, |padded, (n, to)| {
-            let window = d.window(x, n, 0, out[0].min(2 * size[0]), padded);
+            let Some(picture) = d.picture(x, n) else { return };
+            let window = d.window(picture, 0, out[0].min(2 * size[0]), padded);
             let sizes =
                 Sizes { pitch: window.pitch, in_c, out_c, windows: size[0] * size[1], row: size[1], out, relu: d.relu != 0 };
             simd::with_scratch([POINTS * in_c * TILES, POINTS * TILES * out_c, TILES * out_c], |scratch| {

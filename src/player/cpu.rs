@@ -84,10 +84,11 @@ impl<T: Playable> Player for CpuPlayer<T> {
         Ok(())
     }
 
-    fn write_words(&mut self, tensor: &str, words: &[u32]) -> Result<()> {
+    fn write_words(&mut self, tensor: &str, first: usize, words: &[u32]) -> Result<()> {
         let to = self.tensor(tensor)?.u_mut();
-        ensure!(words.len() <= to.len(), "{tensor} holds {} words, not {}", to.len(), words.len());
-        to[..words.len()].copy_from_slice(words);
+        let end = first + words.len();
+        ensure!(end <= to.len(), "{tensor} holds {} words, not {end}", to.len());
+        to[first..end].copy_from_slice(words);
         Ok(())
     }
 

@@ -653,11 +653,12 @@ impl GpuPlayer {
         Ok(&self.buffers[id.0])
     }
 
-    fn upload(&self, tensor: &str, words: &[u8]) -> Result<()> {
-        let buffer = self.buffer(tensor, words.len() / 4)?;
+    /// Overwrites a tensor from element `first` on.
+    fn upload(&self, tensor: &str, first: usize, words: &[u8]) -> Result<()> {
+        let buffer = self.buffer(tensor, first + words.len() / 4)?;
         for (i, part) in words.chunks(UPLOAD).enumerate() {
-            self.queue.write_buffer(buffer, (i * UPLOAD) as u64, part);
-            if words.len() > UPLOAD {
+            self.queue.write_buffer(buffer, (4 * first + i * UPLOAD) as u64, part);
+            if words.len() >= UPLOAD {
                 // Let go of the staging memory before the next part.
                 self.queue.submit([]);
                 self.wait()?;
@@ -706,11 +707,11 @@ impl Player for GpuPlayer {
     }
 
     fn write(&mut self, tensor: &str, values: &[f32]) -> Result<()> {
-        self.upload(tensor, bytemuck::cast_slice(values))
+        self.upload(tensor, 0, bytemuck::cast_slice(values))
     }
 
-    fn write_words(&mut self, tensor: &str, words: &[u32]) -> Result<()> {
-        self.upload(tensor, bytemuck::cast_slice(words))
+    fn write_words(&mut self, tensor: &str, first: usize, words: &[u32]) -> Result<()> {
+        self.upload(tensor, first, bytemuck::cast_slice(words))
     }
 
     fn read(&mut self, tensor: &str) -> Result<Vec<f32>> {

@@ -42,8 +42,8 @@ pub trait Player {
     fn device(&self) -> String;
     /// Overwrites the start of a float tensor.
     fn write(&mut self, tensor: &str, values: &[f32]) -> Result<()>;
-    /// Overwrites the start of a word tensor.
-    fn write_words(&mut self, tensor: &str, words: &[u32]) -> Result<()>;
+    /// Overwrites a word tensor from this element on.
+    fn write_words(&mut self, tensor: &str, first: usize, words: &[u32]) -> Result<()>;
     /// The whole float tensor.
     fn read(&mut self, tensor: &str) -> Result<Vec<f32>>;
     /// Plays a plan once per step, in order, and returns when all are done.

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 /// Fields of the dims that differ between batches of other sizes: the batch, and in how many parts its rows are
-/// shared out, which are none where no gradient follows.
-const OF_THE_BATCH: &[&str] = &["batch", "splits", "rows_per_split"];
+/// shared out, which are none where no gradient follows; and between sets of other pictures: where a batch's lie.
+const OF_THE_BATCH: &[&str] = &["batch", "splits", "rows_per_split", "pictures", "offset", "chunk_first", "chunk_len"];
 /// Largest file that is read.
 const MOST: u64 = 16 << 20;
 
