@@ -5,11 +5,9 @@
 use clap::Parser;
 use std::time::Instant;
 use wgradcam::engine::reading_step;
-use wgradcam::kernel::Elem;
 use wgradcam::model::{Mode, Model, ModelSettings, PictureSet, lower};
 use wgradcam::plan::{Program, Spread};
 use wgradcam::player::{Adapter, CpuPlayer, DeviceChoice, GpuPlayer, Player, choose};
-use wgradcam::rng::{hash3, unit};
 use wgradcam::verify;
 
 #[derive(Parser)]
@@ -51,25 +49,14 @@ fn main() -> anyhow::Result<()> {
     let mut total = 0.0;
     for dispatch in whole.plans[plan.0].dispatches.iter().filter(|d| d.kernel.key.contains(&args.filter)) {
         let mut program = Program::new();
-        let names: Vec<String> = (0..dispatch.buffers.len()).map(|i| format!("b{i}")).collect();
+        let names: Vec<&str> = dispatch.kernel.bindings.iter().map(|b| b.name).collect();
         let id = program.begin("bench", args.batch);
-        program.dispatch_kernel(
-            "bench",
-            dispatch.kernel,
-            dispatch.dims.clone(),
-            &names.iter().map(String::as_str).collect::<Vec<_>>(),
-        );
-        let inputs: Vec<(String, usize, Elem)> = program.tensors.iter().map(|t| (t.name.clone(), t.len, t.elem)).collect();
+        program.dispatch_kernel("bench", dispatch.kernel, dispatch.dims.clone(), &names);
         let mut player: Box<dyn Player> = match &choice.adapter {
             Some(adapter) => Box::new(GpuPlayer::new(adapter, program)?),
             None => Box::new(CpuPlayer::<f32>::new(program)),
         };
-        for (seed, (name, len, elem)) in (0..).zip(inputs) {
-            if elem == Elem::F32 {
-                let values: Vec<f32> = (0..len as u32).map(|i| unit(hash3(seed, 0, i)) - 0.5).collect();
-                player.write(&name, &values)?;
-            }
-        }
+        verify::fill(&mut *player, dispatch.kernel, &dispatch.dims, &names)?;
         let step = [reading_step(0, 0)];
         player.play(id, &step)?;
         let mut times: Vec<f64> = (0..args.runs)

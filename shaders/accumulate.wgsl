@@ -1,4 +1,4 @@
-// The sum of gradients over the parts of a batch, in the order in which the parts are played.
+// The sum of gradients over the parts of a batch, or over the chunks of a data set, in the order in which these are played.
 
 @group(0) @binding(1) var<storage, read> part: array<vec4<f32>>; // (len)
 @group(0) @binding(2) var<storage, read_write> sum: array<vec4<f32>>; // (len)

@@ -66,7 +66,8 @@ fn correlate(n: u32, oy: u32, ox: u32, co_a: u32, co_b: u32, block: ptr<function
 @compute @workgroup_size(64)
 fn forward_pictures(@builtin(global_invocation_id) gid: vec3<u32>) {
     let id = linear_id(gid);
-    if (picture_of(picture_of_block(id)) < dims.chunk_len) {
+    // Behind the last block it is looked at once more, and not stored.
+    if (picture_of(min(picture_of_block(id), dims.batch - 1u)) < dims.chunk_len) {
         store_windows(id);
     }
 }
@@ -122,8 +123,11 @@ fn backward_weight_pictures(@builtin(global_invocation_id) gid: vec3<u32>) {
     var bias_sum = vec4<f32>();
     let last = min((split + 1u) * dims.rows_per_split, dims.batch * pool_h);
     for (var row = split * dims.rows_per_split; row < last; row++) {
-        let picture = picture_of(row / pool_h);
+        let n = row / pool_h;
+        let picture = picture_of(n);
         if (picture >= dims.chunk_len) {
+            // All of its rows at once: llvmpipe goes through a loop's body before it finds that there is nothing to do.
+            row = (n + 1u) * pool_h - 1u;
             continue;
         }
         let iy = i32(row % pool_h * 2u + ky) - i32(dims.pad_top);

@@ -7,7 +7,7 @@ use crate::model::{Mode, Model, PictureSet, lower};
 use crate::ops::gather::pack;
 use crate::ops::padded;
 use crate::plan::{PlanId, Program, Spread};
-use crate::player::{Choice, CpuPlayer, FirstUse, GpuPlayer, OutOfMemory, Player, Technique};
+use crate::player::{Choice, CpuPlayer, FirstUse, GpuPlayer, OutOfMemory, Player, Technique, UPLOAD};
 use anyhow::{Result, bail, ensure};
 use std::time::{Duration, Instant};
 
@@ -181,9 +181,6 @@ fn available_memory() -> Option<u64> {
     kib.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Pixels that are uploaded at once.
-const PACKED: usize = 4 << 20;
-
 /// The model on its device.
 pub struct Engine {
     model: Model,
@@ -201,9 +198,8 @@ impl Engine {
     /// A device that cannot be opened, or [`OutOfMemory`].
     pub fn new(model: &Model, choice: &Choice, requests: &[PassRequest]) -> Result<Self> {
         let [h, w] = model.settings.size;
-        let picture_bytes = 4 * (h * w) as u64;
         let most = choice.adapter.as_ref().map_or(u64::MAX, crate::player::Adapter::max_tensor_bytes);
-        let chunk = usize::try_from(most / picture_bytes).unwrap_or(usize::MAX);
+        let chunk = PictureSet::chunk_of(most, [h, w]);
         ensure!(chunk > 0, "one {h}x{w} picture is larger than the device binds");
         let table = usize::try_from(most / (4 * padded(model.outputs)) as u64).unwrap_or(usize::MAX);
         let mut program = Program::spread(choice.adapter.as_ref().map_or(Spread::Few, crate::player::Adapter::spread));
@@ -275,8 +271,9 @@ impl Engine {
         for (k, (first, len)) in pass.set.chunks().enumerate() {
             let bytes = &request.data.pixels[first * h * w * 3..(first + len) * h * w * 3];
             // A part at a time: no third copy of the set.
-            for (i, part) in bytes.chunks(3 * PACKED).enumerate() {
-                self.player.write_words(&format!("{}/images.{k}", request.set), i * PACKED, &pack(part))?;
+            let words = UPLOAD / 4;
+            for (i, part) in bytes.chunks(3 * words).enumerate() {
+                self.player.write_words(&format!("{}/images.{k}", request.set), i * words, &pack(part))?;
             }
         }
         self.player.write_words(&format!("{}/labels", request.set), 0, &request.data.labels)?;

@@ -75,6 +75,18 @@ pub trait Dims: bytemuck::Pod {
     }
 }
 
+/// [`Dims::FIELDS`] of a struct that has the fields of two.
+pub const fn joined<const N: usize>(first: &[&'static str], then: &[&'static str]) -> [&'static str; N] {
+    assert!(first.len() + then.len() == N);
+    let mut all = [""; N];
+    let mut i = 0;
+    while i < N {
+        all[i] = if i < first.len() { first[i] } else { then[i - first.len()] };
+        i += 1;
+    }
+    all
+}
+
 /// Declares a dims struct: u32 fields only, so that Rust's and WGSL's layouts cannot differ.
 #[macro_export]
 macro_rules! dims {
@@ -111,6 +123,13 @@ pub struct Step {
     pub slot: u32,
     /// Adam's scalars.
     pub adam: AdamScalars,
+}
+
+impl Step {
+    /// Which picture has a place in the batch, as `shaders/shared/ordered.wgsl` finds it: past the end of `order` the last one.
+    pub fn ordered(&self, order: &[u32], place: usize) -> u32 {
+        order[(self.first as usize + place).min(order.len() - 1)]
+    }
 }
 
 /// Adam's scalars at one step, in f64; the f32 paths use `alpha_f32`, computed in f32 as Keras does.

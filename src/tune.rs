@@ -2,7 +2,7 @@
 //! all of them are timed in turn. Behind `wgradcam tune`; what it finds is a [`Tuned`](crate::player::Tuned).
 
 use crate::engine::reading_step;
-use crate::kernel::{Kernel, Values};
+use crate::kernel::Kernel;
 use crate::plan::{PlanId, Program};
 use crate::player::{Adapter, Candidate, GpuPlayer, Measured, Player, named, now};
 use crate::verify;
@@ -100,13 +100,7 @@ impl<'a> Tuner<'a> {
             bail!("no technique for {} passes its check, so there is none to choose: {why}", kernel.key);
         }
         let mut player = GpuPlayer::new(self.adapter, program)?;
-        for (binding, values) in kernel.bindings.iter().zip(verify::inputs(kernel, dims)) {
-            match values {
-                Some(Values::F(v)) => player.write(binding.name, &v)?,
-                Some(Values::U(v)) => player.write_words(binding.name, 0, &v)?,
-                None => {}
-            }
-        }
+        verify::fill(&mut player, kernel, dims, &names)?;
         let step = [reading_step(0, 0)];
         let mut seconds = vec![Vec::with_capacity(self.repeat); plans.len()];
         let mut clock = None;

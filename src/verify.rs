@@ -291,6 +291,21 @@ pub fn inputs(kernel: &Kernel, dims: &[u32]) -> Vec<Option<Values>> {
     (0..).zip(kernel.bindings).map(input).collect()
 }
 
+/// Writes these inputs into a player's tensors, which are named in binding order.
+///
+/// # Errors
+/// A tensor that is not there or too small.
+pub fn fill(player: &mut dyn Player, kernel: &Kernel, dims: &[u32], tensors: &[&str]) -> Result<()> {
+    for (tensor, values) in tensors.iter().zip(inputs(kernel, dims)) {
+        match values {
+            Some(Values::F(v)) => player.write(tensor, &v)?,
+            Some(Values::U(v)) => player.write_words(tensor, 0, &v)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// The nearest f16, ties to even, of a value that f16 has room for.
 fn nearest_f16(v: f32) -> f32 {
     // The distance of two neighbours, that of the smallest below 2^-14.

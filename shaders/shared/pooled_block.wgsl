@@ -1,23 +1,24 @@
 // What conv2d_relu_maxpool2x2.wgsl and conv2d_relu_maxpool2x2_pictures.wgsl do with a register block: it is two windows side by side. It
 // makes a `Block` by `correlate`, of shared/conv2d_block.wgsl or of the including file, and calls shared/store_window.wgsl.
 
+// Blocks of a picture: of channels, side by side, below each other.
+fn blocks() -> vec3<u32> {
+    return vec3<u32>((dims.out_c / 4u + 1u) / 2u, (dims.out_w / 2u + 1u) / 2u, dims.out_h / 2u);
+}
+
 // The batch's picture that has the `id`-th block.
 fn picture_of_block(id: u32) -> u32 {
-    let x_blocks = (dims.out_w / 2u + 1u) / 2u;
-    let c_blocks = (dims.out_c / 4u + 1u) / 2u;
-    return id / (c_blocks * x_blocks * (dims.out_h / 2u));
+    let of_each = blocks();
+    return id / (of_each.x * of_each.y * of_each.z);
 }
 
 // The windows of the `id`-th block.
 fn store_windows(id: u32) {
-    let out_c4 = dims.out_c / 4u;
-    let c_blocks = (out_c4 + 1u) / 2u;
-    let x_blocks = (dims.out_w / 2u + 1u) / 2u;
-    let pool_h = dims.out_h / 2u;
-    let co_a = (id % c_blocks) * 2u;
-    let co_b = min(co_a + 1u, out_c4 - 1u);
-    let px = (id / c_blocks) % x_blocks * 2u;
-    let py = (id / (c_blocks * x_blocks)) % pool_h;
+    let of_each = blocks();
+    let co_a = (id % of_each.x) * 2u;
+    let co_b = min(co_a + 1u, dims.out_c / 4u - 1u);
+    let px = (id / of_each.x) % of_each.y * 2u;
+    let py = (id / (of_each.x * of_each.y)) % of_each.z;
     let n = picture_of_block(id);
     var block = Block();
     correlate(min(n, dims.batch - 1u), py * 2u, px * 2u, co_a, co_b, &block);

@@ -65,8 +65,7 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
 /// The plans of a training, an evaluation and an explanation.
 fn program(model: &Model, adapter: &Adapter, batch: usize) -> Program {
     let most = adapter.max_tensor_bytes();
-    let [h, w] = model.settings.size;
-    let chunk = usize::try_from(most / (4 * (h * w) as u64)).unwrap_or(usize::MAX);
+    let chunk = PictureSet::chunk_of(most, model.settings.size);
     let set = PictureSet { name: "random", pictures: batch, chunk, table: batch };
     let mut program = Program::spread(adapter.spread());
     for mode in [Mode::Train, Mode::Evaluate, Mode::Explain(Explain { target: Target::Predicted, technique: Technique::Gradcam })]

@@ -14,7 +14,7 @@ use crate::ops::conv2d::Conv2dDims;
 use crate::ops::dense::DenseDims;
 use crate::ops::dense_bias_relu::MOST_OUTPUTS;
 use crate::ops::dropout::DropoutDims;
-use crate::ops::gather::GatherDims;
+use crate::ops::gather::{ChunkDims, GatherDims};
 use crate::ops::gradcam::GradCamDims;
 use crate::ops::maxpool2x2::MaxPoolDims;
 use crate::ops::padded;
@@ -44,6 +44,11 @@ impl PictureSet {
     /// The chunks as (first picture, number of pictures).
     pub fn chunks(&self) -> impl Iterator<Item = (usize, usize)> {
         parts(self.pictures, self.chunk)
+    }
+
+    /// Pictures of a size that a binding of so many bytes holds, a word to a pixel, whose number of 32 bits a shader counts in.
+    pub fn chunk_of(bytes: u64, [h, w]: [usize; 2]) -> usize {
+        usize::try_from(bytes.min(4 << 32) / (4 * h as u64 * w as u64)).unwrap_or(usize::MAX)
     }
 
     /// The tables of logits and probabilities, likewise.
@@ -203,7 +208,7 @@ impl Lowering<'_> {
         !matches!(self.mode, Mode::Explain(_))
     }
 
-    /// Name of the activation that layer `i` reads.
+    /// Name of the activation that layer `i` reads. The first layer's, `x`, is there to explain only.
     fn input(&self, i: usize) -> String {
         match i {
             0 => "x".into(),
@@ -274,34 +279,20 @@ impl Lowering<'_> {
 
     fn gather(&mut self) {
         let [h, w] = self.model.settings.size;
-        for (k, (first, len)) in self.set.chunks().enumerate() {
-            let dims = GatherDims {
-                batch: self.batch as u32,
-                pixels: (h * w) as u32,
-                pictures: self.set.pictures as u32,
-                offset: self.first as u32,
-                chunk_first: first as u32,
-                chunk_len: len as u32,
-            };
-            let tensors = [self.images(k), self.set_tensor("order")];
-            self.program.dispatch("input", "gather.forward", dims.words(), &[&tensors[0], &tensors[1], "x"]);
+        for (images, chunk) in self.chunks() {
+            let dims = GatherDims { batch: self.batch as u32, pixels: (h * w) as u32, chunk };
+            self.program.dispatch("input", "gather.forward", dims.words(), &[&images, &self.set_tensor("order"), "x"]);
         }
     }
 
-    /// The set's chunks as the fused first layer takes them, one after the other.
-    fn pictures_dims(&self, conv: Conv2dDims) -> Vec<PicturesDims> {
-        let place = |(first, len): (usize, usize)| PicturesDims {
-            conv,
-            pictures: self.set.pictures as u32,
-            offset: self.first as u32,
-            chunk_first: first as u32,
-            chunk_len: len as u32,
+    /// The set's chunks: their tensors, and where the batch's pictures lie in them.
+    fn chunks(&self) -> Vec<(String, ChunkDims)> {
+        let place = |(k, (first, len)): (usize, (usize, usize))| {
+            let [pictures, offset] = [self.set.pictures, self.first].map(|n| n as u32);
+            let dims = ChunkDims { pictures, offset, chunk_first: first as u32, chunk_len: len as u32 };
+            (self.set_tensor(&format!("images.{k}")), dims)
         };
-        self.set.chunks().map(place).collect()
-    }
-
-    fn images(&self, k: usize) -> String {
-        self.set_tensor(&format!("images.{k}"))
+        self.set.chunks().enumerate().map(place).collect()
     }
 
     fn forward(&mut self, i: usize) {
@@ -313,18 +304,18 @@ impl Lowering<'_> {
             LayerOp::Conv2d { .. } => {
                 if self.fused() {
                     let dims = self.fused_dims(layer);
-                    let dims = if self.training() { dims } else { dims.without_gradient() };
+                    let conv = if self.training() { dims } else { dims.without_gradient() };
                     let pool = self.model.layers[i + 1].name.as_str();
                     let [y, argmax] = ["y", "argmax"].map(|t| format!("{pool}/{t}"));
-                    if i > 0 {
+                    if i == 0 {
+                        for (images, chunk) in self.chunks() {
+                            let tensors = [&*images, &kernel, &bias, &self.set_tensor("order"), &y, &argmax];
+                            let dims = PicturesDims { conv, chunk }.words();
+                            self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward_pictures", dims, &tensors);
+                        }
+                    } else {
                         let tensors = [&*x, &kernel, &bias, &y, &argmax];
-                        self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward", dims.words(), &tensors);
-                        return;
-                    }
-                    for (k, dims) in self.pictures_dims(dims).iter().enumerate() {
-                        let (images, order) = (self.images(k), self.set_tensor("order"));
-                        let tensors = [&*images, &kernel, &bias, &order, &y, &argmax];
-                        self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward_pictures", dims.words(), &tensors);
+                        self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward", conv.words(), &tensors);
                     }
                 } else {
                     let dims = self.conv_dims(layer).words();
@@ -476,14 +467,14 @@ impl Lowering<'_> {
                 let op = "conv2d_relu_maxpool2x2";
                 if self.training() && i == 0 {
                     let of_chunk = format!("{name}/dpartial_of_chunk");
-                    for (k, dims) in self.pictures_dims(d).iter().enumerate() {
+                    for (k, (images, chunk)) in self.chunks().into_iter().enumerate() {
                         let sums = if k == 0 { &partial } else { &of_chunk };
-                        let (images, order) = (self.images(k), self.set_tensor("order"));
-                        let tensors = [&*images, &dy, &argmax, &order, sums];
-                        self.program.dispatch(name, &format!("{op}.backward_weight_pictures"), dims.words(), &tensors);
+                        let tensors = [&*images, &dy, &argmax, &self.set_tensor("order"), sums];
+                        let dims = PicturesDims { conv: d, chunk }.words();
+                        self.program.dispatch(name, &format!("{op}.backward_weight_pictures"), dims, &tensors);
                         if k > 0 {
-                            let len = FlatDims { len: d.partial_len() as u32 };
-                            self.program.dispatch(name, "accumulate.add", len.words(), &[&of_chunk, &partial]);
+                            let dims = FlatDims { len: d.partial_len() as u32 }.words();
+                            self.program.dispatch(name, "accumulate.add", dims, &[&of_chunk, &partial]);
                         }
                     }
                 } else if self.training() {
@@ -578,7 +569,7 @@ mod tests {
     fn a_plan_calls_what_its_mode_needs_and_no_more() {
         let settings = ModelSettings { size: [20, 20], filters: vec![3, 4], dense: vec![5], dropout: 0.5, ..Default::default() };
         let model = Model::new(&settings, 2).unwrap();
-        let set = PictureSet { name: "some", pictures: 9, chunk: 9, table: 5 };
+        let set = PictureSet { name: "some", pictures: 9, chunk: 4, table: 5 };
         let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
         // Means apart from the head, forward passes of dropout by itself and with what is before it, tables filled, gradients of a layer's input by a
         // pool and by a convolution.
@@ -610,6 +601,15 @@ mod tests {
             assert_eq!(dispatches.iter().filter(head).map(|d| d.dims[0]).sum::<u32>(), 5, "{mode:?}");
             let parts = if matches!(mode, Mode::TrainInParts(_)) { 3 } else { 1 };
             assert_eq!(dispatches.iter().filter(head).count(), parts, "{mode:?}");
+            // Every part is made of every chunk's pictures, and the weights' sums of a part are added up.
+            let [forward, weight] =
+                ["forward", "backward_weight"].map(|e| calls(&format!("conv2d_relu_maxpool2x2.{e}_pictures")));
+            let [trains, explains] = [!matches!(mode, Mode::Evaluate | Mode::Explain(_)), matches!(mode, Mode::Explain(_))];
+            let chunks = 3 * parts;
+            assert_eq!((calls("gather.forward"), forward), if explains { (chunks, 0) } else { (0, chunks) }, "{mode:?}");
+            // A later part's gradients are added to an earlier one's: two convolutions, two dense layers, kernel and bias.
+            let [sums, parts_added] = if trains { [chunks - parts, 8 * (parts - 1)] } else { [0, 0] };
+            assert_eq!((weight, calls("accumulate.add")), (if trains { chunks } else { 0 }, sums + parts_added), "{mode:?}");
             // A pool's places are kept where a gradient goes back through it.
             let places: usize = program.tensors.iter().filter(|t| t.name.ends_with("/argmax")).map(|t| t.len).sum();
             assert_eq!(places > 0, !matches!(mode, Mode::Evaluate), "{mode:?}");

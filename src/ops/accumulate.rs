@@ -1,4 +1,5 @@
-//! The sum of gradients over the parts of a batch that is played in micro-batches: `shaders/accumulate.wgsl`.
+//! The sum of gradients over the parts of a batch that is played in micro-batches, and of the first layer's partial sums over the chunks
+//! of a data set: `shaders/accumulate.wgsl`.
 
 use super::relu::{FlatDims, cases, len};
 use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, grid, no_loops, random_input};

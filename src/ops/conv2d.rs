@@ -125,6 +125,10 @@ impl Conv2dDims {
     pub fn pooled_len(&self) -> usize {
         product(&[self.batch, self.out_h / 2, self.out_w / 2, self.out_c])
     }
+    /// Words of the pooled y's places: none where no gradient asks for them.
+    pub fn places_len(&self) -> usize {
+        if self.splits == 0 { 0 } else { self.pooled_len() / 4 }
+    }
     /// Products per output element.
     pub fn taps(&self) -> usize {
         product(&[self.k_h, self.k_w, self.in_c])
@@ -553,14 +557,15 @@ fn forward_on(arch: Arch, call: &mut Call<f32>) {
 
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
-    let (x, weight, bias) = (Input::Floats(call.read(0)), call.read(1), call.read(2));
+    let (x, weight, bias) = (call.read(0), call.read(1), call.read(2));
     let (out_h, out_c) = (d.out_h as usize, d.out_c as usize);
     let row = d.out_w as usize * out_c;
     let step = d.block_rows();
     call.writes[0].f_mut()[..d.y_len()].par_chunks_mut(out_h * row).enumerate().for_each_init(
         Scratch::default,
         |scratch, (n, y)| {
-            let Some(picture) = d.picture(x, n) else { return };
+            let one = d.x_len() / d.batch as usize;
+            let picture = Picture::Floats(&x[n * one..][..one]);
             for (i, y) in y.chunks_mut(step * row).enumerate() {
                 correlate_rows(&d, (picture, weight), [i * step, y.len() / row], scratch);
                 for (y, z) in y.chunks_exact_mut(row).zip(scratch.z.chunks_exact(d.pitch() * out_c)) {

@@ -27,21 +27,23 @@ pub(super) fn pooled_blocks(d: &[u32]) -> [u32; 3] {
     grid(product(&[d.batch, d.out_h / 2, (d.out_w / 2).div_ceil(2), (d.out_c / 4).div_ceil(2)]))
 }
 
-pub(super) fn pooled_len(d: &[u32]) -> usize {
+fn pooled_len(d: &[u32]) -> usize {
     Conv2dDims::of(d).pooled_len()
 }
-/// None where no gradient asks for the places.
-pub(super) fn argmax_len(d: &[u32]) -> usize {
-    let d = Conv2dDims::of(d);
-    if d.splits == 0 { 0 } else { d.pooled_len() / 4 }
+fn argmax_len(d: &[u32]) -> usize {
+    Conv2dDims::of(d).places_len()
 }
 
 /// The cases of a forward kernel: these, and the first one of every number of filters as evaluation plays it.
+pub(super) fn with_evaluation(cases: &[Conv2dDims]) -> Vec<Conv2dDims> {
+    let firsts = cases.iter().enumerate().filter(|(i, d)| cases[..*i].iter().all(|before| before.out_c != d.out_c));
+    cases.iter().copied().chain(firsts.map(|(_, d)| d.without_gradient())).collect()
+}
+
+/// The same as words.
 pub(super) fn forward_cases(cases: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
-    let filters = |d: &[u32]| Conv2dDims::of(d).out_c;
-    let firsts = cases.iter().enumerate().filter(|(i, d)| cases[..*i].iter().all(|before| filters(before) != filters(d)));
-    let evaluated: Vec<_> = firsts.map(|(_, d)| Conv2dDims::of(d).without_gradient().words()).collect();
-    [cases, evaluated].concat()
+    let cases: Vec<Conv2dDims> = cases.iter().map(|d| *Conv2dDims::of(d)).collect();
+    with_evaluation(&cases).iter().map(Dims::words).collect()
 }
 
 /// The convolution's shapes that have a whole window.
@@ -183,7 +185,7 @@ pub(super) fn forward_of(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f
     let inputs = [&weight[..d.weight_len()], &bias[..d.out_c as usize]];
     let [y, argmax] = writes;
     let len = d.pooled_len();
-    fast(arch, d, x, inputs, &mut y.f_mut()[..len], &mut argmax.u_mut()[..argmax_len(&d.words())]);
+    fast(arch, d, x, inputs, &mut y.f_mut()[..len], &mut argmax.u_mut()[..d.places_len()]);
 }
 
 fn forward<T: Real>(call: &mut Call<T>) {
@@ -203,7 +205,7 @@ pub(super) fn sum_up<T: Real>(d: &Conv2dDims, x: Input<T>, [weight, bias]: [&[T]
         unread.resize(d.pooled_len() / 4, 0);
         &mut unread
     } else {
-        &mut argmax.u_mut()[..argmax_len(&d.words())]
+        &mut argmax.u_mut()[..d.places_len()]
     };
     y.f_mut()[..d.pooled_len()]
         .par_chunks_mut(pool_h * windows)

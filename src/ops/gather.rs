@@ -5,17 +5,14 @@
 
 use super::product;
 use crate::kernel::{
-    Binding, Bound, Call, Cost, Dims, Kernel, ORDERED_WGSL, RESCALED_WGSL, Real, SLICE_WGSL, STEP_WGSL, Values, grid, no_loops,
+    Binding, Bound, Call, Cost, Dims, Kernel, ORDERED_WGSL, RESCALED_WGSL, Real, SLICE_WGSL, STEP_WGSL, Step, Values, grid,
+    joined, no_loops,
 };
 use rayon::prelude::*;
 
 crate::dims! {
-    /// Sizes of one gather.
-    pub struct GatherDims {
-        /// Pictures in the batch.
-        batch,
-        /// Pixels of one picture.
-        pixels,
+    /// Where a batch's pictures lie.
+    pub struct ChunkDims {
         /// Pictures in `order`.
         pictures,
         /// Where in the step's batch these pictures begin: 0 but in a micro-batch.
@@ -25,6 +22,29 @@ crate::dims! {
         /// Pictures in the chunk.
         chunk_len,
     }
+}
+
+impl ChunkDims {
+    /// All pictures of a set in one chunk.
+    pub fn whole(pictures: u32) -> Self {
+        Self { pictures, offset: 0, chunk_first: 0, chunk_len: pictures }
+    }
+}
+
+/// Sizes of one gather.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct GatherDims {
+    /// Pictures in the batch.
+    pub batch: u32,
+    /// Pixels of one picture.
+    pub pixels: u32,
+    /// Where they lie.
+    pub chunk: ChunkDims,
+}
+
+impl Dims for GatherDims {
+    const FIELDS: &'static [&'static str] = &joined::<{ 2 + ChunkDims::FIELDS.len() }>(&["batch", "pixels"], ChunkDims::FIELDS);
 }
 
 /// fl32(1/255), by which Keras multiplies; dividing by 255 gives another float for 126 of the 256 bytes.
@@ -38,23 +58,25 @@ pub fn pack(pixels: &[u8]) -> Vec<u32> {
 /// A batch's pictures in a chunk of the data set.
 #[derive(Clone, Copy)]
 pub struct Chunk<'a> {
-    /// (chunk_len, pixels).
-    pub words: &'a [u32],
-    /// Which pictures the batch has, in order; past its end the last one.
-    pub order: &'a [u32],
-    /// Place of the batch's first picture in `order`.
-    pub first: usize,
-    /// The chunk's first picture.
-    pub chunk_first: u32,
-    /// Pictures in the chunk.
-    pub chunk_len: u32,
+    dims: ChunkDims,
+    step: &'a Step,
+    /// (chunk_len, pixels): R | G << 8 | B << 16.
+    words: &'a [u32],
+    /// (pictures): the whole set's.
+    order: &'a [u32],
 }
 
 impl<'a> Chunk<'a> {
+    /// Of a call whose buffers these are.
+    pub fn new<T: Real>(dims: ChunkDims, call: &Call<'a, T>, [words, order]: [usize; 2]) -> Self {
+        let order = &call.reads[order].u()[..dims.pictures as usize];
+        Self { dims, step: call.step, words: call.reads[words].u(), order }
+    }
+
     /// The words of the batch's picture `n`, if it lies in this chunk.
     pub fn picture(&self, n: usize, pixels: usize) -> Option<&'a [u32]> {
-        let place = self.order[(self.first + n).min(self.order.len() - 1)].wrapping_sub(self.chunk_first);
-        (place < self.chunk_len).then(|| &self.words[place as usize * pixels..][..pixels])
+        let place = self.step.ordered(self.order, self.dims.offset as usize + n).wrapping_sub(self.dims.chunk_first);
+        (place < self.dims.chunk_len).then(|| &self.words[place as usize * pixels..][..pixels])
     }
 }
 
@@ -63,10 +85,10 @@ pub(super) const PICTURE_OF_WGSL: &str = include_str!("../../shaders/shared/pict
 
 fn words_len(d: &[u32]) -> usize {
     let d = GatherDims::of(d);
-    product(&[d.chunk_len, d.pixels])
+    product(&[d.chunk.chunk_len, d.pixels])
 }
 fn order_len(d: &[u32]) -> usize {
-    GatherDims::of(d).pictures as usize
+    GatherDims::of(d).chunk.pictures as usize
 }
 fn x_len(d: &[u32]) -> usize {
     let d = GatherDims::of(d);
@@ -83,7 +105,7 @@ fn cases() -> Vec<Vec<u32>> {
         [2, 128 * 128, 6, 0, 0, 6],
     ]
     .map(|[batch, pixels, pictures, offset, chunk_first, chunk_len]| {
-        GatherDims { batch, pixels, pictures, offset, chunk_first, chunk_len }.words()
+        GatherDims { batch, pixels, chunk: ChunkDims { pictures, offset, chunk_first, chunk_len } }.words()
     })
     .to_vec()
 }
@@ -120,13 +142,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
 
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: GatherDims = call.dims();
-    let chunk = Chunk {
-        words: call.reads[0].u(),
-        order: &call.reads[1].u()[..d.pictures as usize],
-        first: (call.step.first + d.offset) as usize,
-        chunk_first: d.chunk_first,
-        chunk_len: d.chunk_len,
-    };
+    let chunk = Chunk::new(d.chunk, call, [0, 1]);
     let pixels = d.pixels as usize;
     call.writes[0].f_mut()[..x_len(call.dims)].par_chunks_exact_mut(4 * pixels).enumerate().for_each(|(b, x)| {
         if let Some(words) = chunk.picture(b, pixels) {

@@ -8,14 +8,14 @@
 
 use super::conv2d::{Conv2dDims, Input};
 use super::conv2d_relu_maxpool2x2 as fused;
-use super::gather::{Chunk, PICTURE_OF_WGSL, rescale, shuffled};
+use super::gather::{Chunk, ChunkDims, PICTURE_OF_WGSL, rescale, shuffled};
 use super::lanes8::{self, LANES, LOW_HIGH_WGSL, STORE_TILE_WGSL, WINOGRAD4_WGSL, lane_channels};
 use super::product;
 use super::tile;
 use crate::kernel::{
     Binding, Bound, Buffer, Call, Constants, Cost, Dims, Kernel, MAX_GROUPS, Needs, ORDERED_WGSL, PLACES_WGSL,
     POOLED_WINDOW_WGSL, RESCALED_WGSL, Real, SLICE_WGSL, STEP_WGSL, STORE_WINDOW_WGSL, Twin, Values, Variant, another, grid,
-    passes,
+    joined, passes,
 };
 use pulp::Arch;
 
@@ -25,38 +25,13 @@ use pulp::Arch;
 pub struct PicturesDims {
     /// The convolution of a batch.
     pub conv: Conv2dDims,
-    /// Pictures in `order`.
-    pub pictures: u32,
-    /// Where in the step's batch these pictures begin: 0 but in a micro-batch.
-    pub offset: u32,
-    /// The chunk's first picture.
-    pub chunk_first: u32,
-    /// Pictures in the chunk.
-    pub chunk_len: u32,
-}
-
-/// What [`PicturesDims`] has beside the convolution's.
-const PLACE: [&str; 4] = ["pictures", "offset", "chunk_first", "chunk_len"];
-
-const fn fields() -> [&'static str; Conv2dDims::FIELDS.len() + PLACE.len()] {
-    let mut all = [""; Conv2dDims::FIELDS.len() + PLACE.len()];
-    let mut i = 0;
-    while i < all.len() {
-        all[i] = if i < Conv2dDims::FIELDS.len() { Conv2dDims::FIELDS[i] } else { PLACE[i - Conv2dDims::FIELDS.len()] };
-        i += 1;
-    }
-    all
+    /// Where its pictures lie.
+    pub chunk: ChunkDims,
 }
 
 impl Dims for PicturesDims {
-    const FIELDS: &'static [&'static str] = &fields();
-}
-
-impl PicturesDims {
-    /// All pictures of a set in one chunk.
-    pub fn whole(conv: Conv2dDims, pictures: u32) -> Self {
-        Self { conv, pictures, chunk_len: pictures, ..Self::default() }
-    }
+    const FIELDS: &'static [&'static str] =
+        &joined::<{ Conv2dDims::FIELDS.len() + ChunkDims::FIELDS.len() }>(Conv2dDims::FIELDS, ChunkDims::FIELDS);
 }
 
 /// The sizes of the convolution.
@@ -74,16 +49,16 @@ const COLOURS: u32 = 3;
 
 fn words_len(d: &[u32]) -> usize {
     let d = PicturesDims::of(d);
-    product(&[d.chunk_len, d.conv.in_h, d.conv.in_w])
+    product(&[d.chunk.chunk_len, d.conv.in_h, d.conv.in_w])
 }
 fn order_len(d: &[u32]) -> usize {
-    PicturesDims::of(d).pictures as usize
+    PicturesDims::of(d).chunk.pictures as usize
 }
 fn pooled_len(d: &[u32]) -> usize {
     conv(d).pooled_len()
 }
 fn argmax_len(d: &[u32]) -> usize {
-    fused::argmax_len(conv_words(d))
+    conv(d).places_len()
 }
 fn weight_len(d: &[u32]) -> usize {
     conv(d).weight_len()
@@ -95,11 +70,13 @@ fn partial_len(d: &[u32]) -> usize {
     conv(d).partial_len()
 }
 
-/// Of a batch whose pictures all lie in this chunk.
-fn cost(d: &[u32], elements: usize) -> Cost {
-    let d = conv(d);
-    let products = d.y_len() as f64 * product(&[d.k_h, d.k_w, COLOURS]) as f64;
-    Cost { flops: 2.0 * products, bytes: 4.0 * (elements + product(&[d.batch, d.in_h, d.in_w])) as f64 }
+/// Of the share of the batch that lies in this chunk, if every picture is as likely there; `own` elements move in any case.
+fn cost(d: &[u32], own: usize) -> Cost {
+    let PicturesDims { conv, chunk } = *PicturesDims::of(d);
+    let share = f64::from(chunk.chunk_len) / f64::from(chunk.pictures);
+    let products = conv.y_len() as f64 * product(&[conv.k_h, conv.k_w, COLOURS]) as f64;
+    let moved = product(&[conv.batch, conv.in_h, conv.in_w]) + conv.pooled_len() + conv.places_len();
+    Cost { flops: 2.0 * share * products, bytes: 4.0 * (share * moved as f64 + own as f64) }
 }
 
 /// One whole window, odd sizes, padding, kernels that are no square, one block over, more rows than partial sums, the notebook's
@@ -119,22 +96,27 @@ fn cases() -> Vec<Conv2dDims> {
     .to_vec()
 }
 
+/// Elements of x from which on a case takes long.
+const LARGE: usize = 1 << 14;
+
 /// Convolutions with their pictures: all of the set in one chunk, in a batch and in a part of one; some of them in a first chunk and in a
-/// later one; none of them in the chunk, or behind the last. Large ones take one of these each.
+/// later one; none of them in the chunk, or behind the last. Of large ones, what takes longest: all of them.
 fn placed(convs: Vec<Conv2dDims>) -> Vec<Vec<u32>> {
-    let places = |(i, conv): (usize, Conv2dDims)| {
+    let places = |conv: Conv2dDims| {
         let n = conv.batch;
-        let whole = PicturesDims::whole(conv, n + 4);
+        let whole = ChunkDims::whole(n + 4);
+        let part = ChunkDims { offset: 1, ..whole };
         let all = [
+            part,
             whole,
-            PicturesDims { offset: 1, ..whole },
-            PicturesDims { chunk_len: n.div_ceil(2) + 2, ..whole },
-            PicturesDims { chunk_first: 3, chunk_len: n, ..whole },
-            PicturesDims { pictures: n, chunk_first: 1, chunk_len: n, ..whole },
+            ChunkDims { chunk_len: n.div_ceil(2) + 2, ..whole },
+            ChunkDims { chunk_first: 3, chunk_len: n, ..whole },
+            ChunkDims { pictures: n, chunk_first: 1, chunk_len: n, ..whole },
         ];
-        if conv.x_len() < 8192 { all.to_vec() } else { vec![all[i % all.len()]] }
+        let these = if conv.x_len() < LARGE { all.len() } else { 1 };
+        all[..these].iter().map(|&chunk| PicturesDims { conv, chunk }.words()).collect::<Vec<_>>()
     };
-    convs.into_iter().enumerate().flat_map(places).map(|d| d.words()).collect()
+    convs.into_iter().flat_map(places).collect()
 }
 
 const SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2_pictures.wgsl");
@@ -184,7 +166,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = conv(d);
             passes(&[d.k_h as usize, d.k_w as usize])
         },
-        cost: |d| cost(d, weight_len(d) + pooled_len(d) + argmax_len(d)),
+        cost: |d| cost(d, weight_len(d)),
         twin: Twin {
             f32: |call| forward(call, |d, x, inputs, writes| fused::forward_of(Arch::new(), d, x, inputs, writes)),
             f64: |call| forward(call, fused::sum_up),
@@ -218,7 +200,7 @@ pub const KERNELS: &[Kernel] = &[
             grid(product(&[d.out_c / 4, d.k_w.div_ceil(3), d.k_h, d.splits]))
         },
         loops: |d| conv(d).row_passes(conv(d).out_w / 2),
-        cost: |d| cost(d, pooled_len(d) + argmax_len(d) + conv(d).partial_len()),
+        cost: |d| cost(d, partial_len(d)),
         twin: Twin {
             f32: |call| {
                 backward_weight(call, |d, x, dy, taken, sums| fused::weight_gradient_of(Arch::new(), d, x, dy, taken, sums))
@@ -234,9 +216,8 @@ pub const KERNELS: &[Kernel] = &[
     },
 ];
 
-/// The cases of a forward kernel: these, and the first one of every number of filters as evaluation plays it.
 fn forward_cases(convs: Vec<Conv2dDims>) -> Vec<Vec<u32>> {
-    placed(fused::forward_cases(convs.iter().map(Dims::words).collect()).iter().map(|d| *Conv2dDims::of(d)).collect())
+    placed(fused::with_evaluation(&convs))
 }
 
 /// A variant that takes pictures where `fits` takes floats.
@@ -255,12 +236,14 @@ fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Conv2dDims> {
         Conv2dDims::new(2, [7, 9, 4], 64, [3, 3], true, true),
         Conv2dDims::new(46, [8, 5, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [5, 137, 4], 8, [3, 3], false, true),
+        // Several pictures to a partial sum.
+        Conv2dDims::new(150, [4, 4, 4], 16, [3, 3], false, true),
         Conv2dDims::new(1, [23, 6, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [128, 128, 4], 16, [3, 3], false, true),
     ]
     .map(Conv2dDims::pooled)
     .into_iter()
-    .filter(|d| fits(&PicturesDims::whole(*d, d.batch).words()))
+    .filter(|&conv| fits(&PicturesDims { conv, chunk: ChunkDims::whole(conv.batch) }.words()))
     .collect()
 }
 
@@ -450,7 +433,8 @@ const fn tile_weight<const MOST: u32>(key: &'static str) -> Kernel {
             let [windows, lanes] = lanes(d);
             let rows = d.rows_per_split.min(d.batch * (d.out_h / 2));
             let zeros = 36u32.div_ceil(lanes);
-            passes(&[(rows * (d.out_w / 2).div_ceil(windows)) as usize]) + passes(&[zeros as usize])
+            // With a look at the first picture and at the last, to find them here; passing over others spares their windows.
+            2 * passes(&[0]) + passes(&[(rows * (d.out_w / 2).div_ceil(windows)) as usize]) + passes(&[zeros as usize])
         },
         cases: || placed(variant_cases(weight_fits::<MOST>)),
         ..another(
@@ -467,36 +451,29 @@ const fn tile_weight<const MOST: u32>(key: &'static str) -> Kernel {
     }
 }
 
-/// The call's pictures.
-fn chunk<'a, T: Real>(call: &Call<'a, T>, order: usize) -> Chunk<'a> {
-    let d: PicturesDims = call.dims();
-    Chunk {
-        words: call.reads[0].u(),
-        order: &call.reads[order].u()[..d.pictures as usize],
-        first: (call.step.first + d.offset) as usize,
-        chunk_first: d.chunk_first,
-        chunk_len: d.chunk_len,
-    }
+/// The call's pictures: in both kernels the first buffer, and their order the fourth.
+fn chunk<'a, T: Real>(call: &Call<'a, T>) -> Chunk<'a> {
+    Chunk::new(PicturesDims::of(call.dims).chunk, call, [0, 3])
 }
 
 fn forward<T: Real>(call: &mut Call<T>, sum_up: impl Fn(&Conv2dDims, Input<T>, [&[T]; 2], [&mut Buffer<T>; 2])) {
-    let (x, inputs) = (Input::Chunk(chunk(call, 3)), [call.read(1), call.read(2)]);
+    let (x, inputs) = (Input::Chunk(chunk(call)), [call.read(1), call.read(2)]);
     let [y, argmax] = call.writes else { panic!("forward_pictures writes two buffers") };
     sum_up(conv(call.dims), x, inputs, [y, argmax]);
 }
 
 fn backward_weight<T: Real>(call: &mut Call<T>, gradient: impl Fn(&Conv2dDims, Input<T>, &[T], &[u32], &mut [T])) {
-    let x = Input::Chunk(chunk(call, 3));
+    let x = Input::Chunk(chunk(call));
     gradient(conv(call.dims), x, call.read(1), call.reads[2].u(), call.writes[0].f_mut());
 }
 
-/// The x that a first layer's call makes of its pictures, with zeros for those of another chunk.
+/// The x, (batch, in_h, in_w, 4), that a first layer's call makes of its pictures, with zeros for those of another chunk.
 pub fn x<T: Real>(call: &Call<T>) -> Vec<T> {
-    let d = conv(call.dims);
+    let (d, chunk) = (conv(call.dims), chunk(call));
     let pixels = product(&[d.in_h, d.in_w]);
     let mut x = vec![T::zero(); d.x_len()];
     for (n, x) in x.chunks_exact_mut(4 * pixels).enumerate() {
-        if let Some(words) = chunk(call, 3).picture(n, pixels) {
+        if let Some(words) = chunk.picture(n, pixels) {
             rescale(words, x);
         }
     }
@@ -510,7 +487,10 @@ mod tests {
 
     #[test]
     fn techniques_take_pictures_of_the_shapes_that_they_are_made_for() {
-        let conv = |filters, same| PicturesDims::whole(Conv2dDims::new(2, [9, 6, 4], filters, [3, 3], same, true).pooled(), 2);
+        let conv = |filters, same| {
+            let conv = Conv2dDims::new(2, [9, 6, 4], filters, [3, 3], same, true).pooled();
+            PicturesDims { conv, chunk: ChunkDims::whole(2) }
+        };
         let wide = PicturesDims { conv: Conv2dDims { k_w: 5, ..conv(16, false).conv }, ..conv(16, false) };
         let [forward, weight] = ["forward", "backward_weight"].map(|entry| format!("conv2d_relu_maxpool2x2.{entry}_pictures"));
         takes(
@@ -524,5 +504,27 @@ mod tests {
         }
         takes(&format!("{forward}/winograd4_lanes8"), &[conv(16, false), conv(32, true)], &[conv(8, false), wide]);
         takes(&format!("{weight}/sparse_lanes8"), &[conv(16, false), conv(32, false)], &[conv(16, true), conv(8, false), wide]);
+    }
+
+    /// How many of a case's pictures lie in its chunk.
+    fn present(kernel: &Kernel, d: &[u32]) -> u32 {
+        let PicturesDims { conv, chunk } = *PicturesDims::of(d);
+        let Some(Values::U(order)) = (kernel.input)(d, "order", 1) else { panic!("an order") };
+        let step = crate::verify::step();
+        let place = |n| step.ordered(&order, (chunk.offset + n) as usize).wrapping_sub(chunk.chunk_first);
+        (0..conv.batch).filter(|&n| place(n) < chunk.chunk_len).count() as u32
+    }
+
+    #[test]
+    fn cases_have_pictures_in_their_chunk_and_elsewhere() {
+        for kernel in KERNELS.iter().chain(TECHNIQUES) {
+            let cases = (kernel.cases)();
+            let counts: Vec<[u32; 2]> = cases.iter().map(|d| [present(kernel, d), conv(d).batch]).collect();
+            for (d, [present, batch]) in cases.iter().zip(&counts) {
+                assert!(conv(d).x_len() < LARGE || present == batch, "{} of {d:?} has {present} pictures", kernel.key);
+            }
+            assert!(counts.iter().any(|&[present, batch]| 0 < present && present < batch), "{} mixes none", kernel.key);
+            assert!(counts.iter().any(|&[present, _]| present == 0), "{} is never without pictures", kernel.key);
+        }
     }
 }

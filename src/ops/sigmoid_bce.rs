@@ -137,12 +137,12 @@ pub(super) fn head_bound(z: f64, one: bool, whole: f64) -> HeadBound {
 
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: SigmoidDims = call.dims();
-    let (logits, order, labels) = (call.read(0), call.reads[1].u(), call.reads[2].u());
-    let (first, offset) = ((call.step.first + d.offset) as usize, d.offset as usize);
+    let (logits, order, labels) = (call.read(0), &call.reads[1].u()[..d.pictures as usize], call.reads[2].u());
+    let offset = d.offset as usize;
     let stride = d.stride as usize;
     let [probs, loss, correct, dlogits] = call.writes else { panic!("sigmoid_bce.forward writes four buffers") };
     for b in 0..d.batch as usize {
-        let one = labels[order[(first + b).min(d.pictures as usize - 1)] as usize] == 1;
+        let one = labels[call.step.ordered(order, offset + b) as usize] == 1;
         let head = head(logits[b * stride], one);
         loss.f_mut()[offset + b] = head.loss;
         correct.f_mut()[offset + b] = head.correct;
@@ -155,13 +155,13 @@ fn forward<T: Real>(call: &mut Call<T>) {
 
 fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
     let d: SigmoidDims = call.dims();
-    let (logits, order, labels) = (call.read(0), call.reads[1].u(), call.reads[2].u());
+    let (logits, order, labels) = (call.read(0), &call.reads[1].u()[..d.pictures as usize], call.reads[2].u());
     let stride = d.stride as usize;
     // What stands before the offset is left as it is.
     let before = vec![0.0; d.offset as usize];
     let mut bounds = vec![vec![0.0; rows(call.dims)], before.clone(), before, vec![0.0; rows(call.dims)]];
     for b in 0..d.batch as usize {
-        let one = labels[order[((call.step.first + d.offset) as usize + b).min(d.pictures as usize - 1)] as usize] == 1;
+        let one = labels[call.step.ordered(order, d.offset as usize + b) as usize] == 1;
         let of = head_bound(logits[b * stride], one, f64::from(d.whole));
         bounds[0][b * stride] = of.p;
         bounds[1].push(of.loss);

@@ -82,8 +82,8 @@ pub const KERNELS: &[Kernel] = &[Kernel {
 /// The logit and the label of every picture.
 fn pictures<T: Real>(call: &Call<T>) -> Vec<(T, bool)> {
     let d: SigmoidMeanDims = call.dims();
-    let (logits, order, labels) = (call.read(0), call.reads[1].u(), call.reads[2].u());
-    let label = |b: usize| labels[order[(call.step.first as usize + b).min(d.pictures as usize - 1)] as usize];
+    let (logits, order, labels) = (call.read(0), &call.reads[1].u()[..d.pictures as usize], call.reads[2].u());
+    let label = |b: usize| labels[call.step.ordered(order, b) as usize];
     (0..d.batch as usize).map(|b| (logits[b * d.stride as usize], label(b) == 1)).collect()
 }
 

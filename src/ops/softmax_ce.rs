@@ -115,13 +115,13 @@ pub const KERNELS: &[Kernel] = &[Kernel {
 
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: SoftmaxDims = call.dims();
-    let (logits, order, labels) = (call.read(0), call.reads[1].u(), call.reads[2].u());
-    let (first, offset) = ((call.step.first + d.offset) as usize, d.offset as usize);
+    let (logits, order, labels) = (call.read(0), &call.reads[1].u()[..d.pictures as usize], call.reads[2].u());
+    let offset = d.offset as usize;
     let (stride, classes) = (d.stride as usize, d.classes as usize);
     let [probs, loss, correct, dlogits] = call.writes else { panic!("softmax_ce.forward writes four buffers") };
     for b in 0..d.batch as usize {
         let row = &logits[b * stride..][..classes];
-        let label = labels[order[(first + b).min(d.pictures as usize - 1)] as usize] as usize;
+        let label = labels[call.step.ordered(order, offset + b) as usize] as usize;
         let top = argmax(row);
         let rest: T = row.iter().enumerate().filter(|(j, _)| *j != top).map(|(_, &z)| (z - row[top]).exp()).sum();
         loss.f_mut()[offset + b] = rest.ln_1p() + (row[top] - row[label]);
@@ -138,7 +138,7 @@ fn forward<T: Real>(call: &mut Call<T>) {
 /// WGSL allows exp 3 + 2|x| ulp, log an absolute error of 2^-21 or 3 ulp, a quotient 2.5 ulp.
 fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
     let d: SoftmaxDims = call.dims();
-    let (logits, order, labels) = (call.read(0), call.reads[1].u(), call.reads[2].u());
+    let (logits, order, labels) = (call.read(0), &call.reads[1].u()[..d.pictures as usize], call.reads[2].u());
     let (stride, classes) = (d.stride as usize, d.classes as usize);
     let ulp = 2f64.powi(-23);
     // What stands before the offset is left as it is.
@@ -146,7 +146,7 @@ fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
     let mut bounds = vec![vec![0.0; rows(call.dims)], before, vec![0.0; places(call.dims)], vec![0.0; rows(call.dims)]];
     for b in 0..d.batch as usize {
         let row = &logits[b * stride..][..classes];
-        let label = labels[order[((call.step.first + d.offset) as usize + b).min(d.pictures as usize - 1)] as usize] as usize;
+        let label = labels[call.step.ordered(order, d.offset as usize + b) as usize] as usize;
         let top = row[argmax(row)];
         let range = row.iter().fold(0.0f64, |r, &z| r.max(top - z));
         let rest: f64 = row.iter().map(|&z| (z - top).exp()).sum::<f64>() - 1.0;

@@ -4,7 +4,7 @@
 use super::machine_code::MachineCode;
 use super::pace::{Pace, Slice};
 use super::pipelines::Pipelines;
-use super::{AdapterFacts, Cache, Clock, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
+use super::{AdapterFacts, Cache, Clock, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned, UPLOAD};
 use crate::fault;
 use crate::kernel::{
     self, Access, FIRST_BINDING, Kernel, MAX_ITERATIONS, Needs, Precision, SLICE_BINDING, STEP_BINDING, Step, StepUniform, Tiles,
@@ -249,8 +249,6 @@ fn facts(index: usize, adapter: &wgpu::Adapter, matrices: &[Tiles]) -> AdapterFa
 const STEP_STRIDE: u64 = 256;
 /// Most steps in one submit.
 const MAX_STEPS: usize = 64;
-/// Bytes per upload: the staging memory stays this small.
-const UPLOAD: usize = 16 << 20;
 /// Where a dispatch's [`Slice`] lies in its uniform buffer, after its dims: WebGPU's largest offset alignment.
 const SLICE_OFFSET: u64 = 256;
 
@@ -658,8 +656,8 @@ impl GpuPlayer {
         let buffer = self.buffer(tensor, first + words.len() / 4)?;
         for (i, part) in words.chunks(UPLOAD).enumerate() {
             self.queue.write_buffer(buffer, (4 * first + i * UPLOAD) as u64, part);
-            if words.len() >= UPLOAD {
-                // Let go of the staging memory before the next part.
+            if part.len() == UPLOAD {
+                // Let go of the staging memory before the next part, which may come with the next call.
                 self.queue.submit([]);
                 self.wait()?;
             }

@@ -332,6 +332,22 @@ mod tests {
     }
 
     #[test]
+    fn the_first_layer_takes_what_was_measured_for_other_sets_of_pictures() {
+        use crate::kernel::Dims;
+        use crate::ops::{conv2d::Conv2dDims, gather::ChunkDims, pictures::PicturesDims};
+        let kernel = kernel::by_key("conv2d_relu_maxpool2x2.forward_pictures");
+        let dims =
+            |in_w, chunk| PicturesDims { conv: Conv2dDims::new(8, [8, in_w, 4], 4, [3, 3], false, true).pooled(), chunk }.words();
+        let mut tuned = tuned();
+        let own = named(kernel, &dims(8, ChunkDims::whole(8)));
+        tuned.insert(Measured { kernel: kernel.key.to_owned(), dims: own, ..measured([0; 6], "tile") });
+        let chosen = |d: Vec<u32>| tuned.chosen(kernel, &d, Precision::F32);
+        let elsewhere = ChunkDims { pictures: 100, offset: 2, chunk_first: 50, chunk_len: 50 };
+        assert_eq!(chosen(dims(8, elsewhere)), Some("tile"));
+        assert_eq!(chosen(dims(10, elsewhere)), None);
+    }
+
+    #[test]
     fn other_batches_take_the_nearest_measurement_and_other_sizes_none() {
         let mut tuned = tuned();
         let kernel = kernel::by_key(KEY);
