@@ -181,7 +181,7 @@ pub const STEP_FIELDS: &[&str] = &["first", "step", "seed", "slot", "alpha", "on
 
 /// The float type of a CPU twin: f32 for the `--device cpu` path, f64 for the oracle.
 pub trait Real:
-    num_traits::Float + num_traits::NumAssign + std::iter::Sum + Default + Send + Sync + std::fmt::Debug + 'static
+    num_traits::Float + num_traits::NumAssign + std::iter::Sum + bytemuck::Pod + Default + Send + Sync + std::fmt::Debug + 'static
 {
     /// The nearest value of this type.
     fn of(value: f64) -> Self;

@@ -7,6 +7,7 @@ use super::adam::{self, Update};
 use super::gather::{Chunk, rescale};
 use super::gemm::{Mat, matmul};
 use super::product;
+use super::simd::with_scratch;
 use super::{direct, winograd};
 use crate::kernel::{
     ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, OutputTiles, Real, SLICE_WGSL, STEP_WGSL, Twin, grid,
@@ -433,13 +434,13 @@ impl<'a, T: Real> Window<'a, T> {
         [h, w, channels]: [usize; 3],
         [top, left]: [isize; 2],
         [rows, pitch]: [usize; 2],
-        scratch: &'a mut Vec<T>,
+        scratch: &'a mut [T],
     ) -> Self {
         let inside = top >= 0 && top as usize + rows <= h;
         if let (Picture::Floats(picture), true) = (picture, inside && left == 0 && pitch == w) {
             return Self { data: &picture[top as usize * w * channels..][..rows * w * channels], pitch, channels };
         }
-        scratch.resize(rows * pitch * channels, T::zero());
+        let scratch = &mut scratch[..rows * pitch * channels];
         for (r, to) in scratch.chunks_exact_mut(pitch * channels).enumerate() {
             let y = top + r as isize;
             if (0..h as isize).contains(&y) {
@@ -462,8 +463,7 @@ impl<'a, T: Real> Window<'a, T> {
     }
 
     /// `z = correlation with weight` for `rows` rows of `pitch` pixels; the last `k_w - 1` pixels of each row mean nothing.
-    fn correlate(&self, weight: &[T], [k_h, k_w, out_c]: [usize; 3], rows: usize, z: &mut Vec<T>) {
-        z.resize(rows * self.pitch * out_c, T::zero());
+    fn correlate(&self, weight: &[T], [k_h, k_w, out_c]: [usize; 3], rows: usize, z: &mut [T]) {
         let pixels = rows * self.pitch + 1 - k_w;
         let taps = k_w * self.channels;
         for ky in 0..k_h {
@@ -473,16 +473,8 @@ impl<'a, T: Real> Window<'a, T> {
     }
 }
 
-/// Scratch memory of one thread.
-#[derive(Default)]
-pub(super) struct Scratch<T> {
-    window: Vec<T>,
-    /// The product before bias and relu: rows of [`pitch`] pixels.
-    pub(super) z: Vec<T>,
-}
-
 impl Conv2dDims {
-    /// Pixels per row of [`Scratch::z`].
+    /// Pixels per row of the products before bias and relu.
     pub(super) fn pitch(&self) -> usize {
         (self.out_w + self.k_w - 1) as usize
     }
@@ -490,6 +482,12 @@ impl Conv2dDims {
     /// Output rows that are computed at once.
     pub(super) fn block_rows(&self) -> usize {
         block_rows(self.pitch(), self.out_c as usize, self.out_h as usize)
+    }
+
+    /// Elements of the window that so many output rows see, and of their products before bias and relu.
+    pub(super) fn scratch(&self, rows: usize) -> [usize; 2] {
+        let [k_h, _, out_c] = self.kernel();
+        [(rows + k_h - 1) * self.pitch() * self.in_c as usize, rows * self.pitch() * out_c]
     }
 
     fn kernel(&self) -> [usize; 3] {
@@ -512,7 +510,7 @@ impl Conv2dDims {
         picture: Picture<'a, T>,
         oy: usize,
         rows: usize,
-        scratch: &'a mut Vec<T>,
+        scratch: &'a mut [T],
     ) -> Window<'a, T> {
         let size = [self.in_h, self.in_w, self.in_c].map(|n| n as usize);
         let start = [oy as isize - self.pad_top as isize, self.pad_left as isize];
@@ -520,14 +518,13 @@ impl Conv2dDims {
     }
 }
 
-/// The product of output rows `oy..oy+rows` of a picture, before bias and relu, into `scratch.z`.
+/// The product of output rows `oy..oy+rows` of a picture, before bias and relu, into `z`.
 pub(super) fn correlate_rows<T: Real>(
     d: &Conv2dDims,
     (picture, weight): (Picture<T>, &[T]),
     [oy, rows]: [usize; 2],
-    scratch: &mut Scratch<T>,
+    [window, z]: [&mut [T]; 2],
 ) {
-    let Scratch { window, z } = scratch;
     d.window(picture, oy, rows, window).correlate(weight, d.kernel(), rows, z);
 }
 
@@ -561,14 +558,13 @@ fn forward<T: Real>(call: &mut Call<T>) {
     let (out_h, out_c) = (d.out_h as usize, d.out_c as usize);
     let row = d.out_w as usize * out_c;
     let step = d.block_rows();
-    call.writes[0].f_mut()[..d.y_len()].par_chunks_mut(out_h * row).enumerate().for_each_init(
-        Scratch::default,
-        |scratch, (n, y)| {
-            let one = d.x_len() / d.batch as usize;
-            let picture = Picture::Floats(&x[n * one..][..one]);
+    call.writes[0].f_mut()[..d.y_len()].par_chunks_mut(out_h * row).enumerate().for_each(|(n, y)| {
+        let one = d.x_len() / d.batch as usize;
+        let picture = Picture::Floats(&x[n * one..][..one]);
+        with_scratch(d.scratch(step), |[window, z]| {
             for (i, y) in y.chunks_mut(step * row).enumerate() {
-                correlate_rows(&d, (picture, weight), [i * step, y.len() / row], scratch);
-                for (y, z) in y.chunks_exact_mut(row).zip(scratch.z.chunks_exact(d.pitch() * out_c)) {
+                correlate_rows(&d, (picture, weight), [i * step, y.len() / row], [window, z]);
+                for (y, z) in y.chunks_exact_mut(row).zip(z.chunks_exact(d.pitch() * out_c)) {
                     for (y, z) in y.chunks_exact_mut(out_c).zip(z.chunks_exact(out_c)) {
                         for ((y, &z), &b) in y.iter_mut().zip(z).zip(bias) {
                             let v = z + b;
@@ -578,8 +574,8 @@ fn forward<T: Real>(call: &mut Call<T>) {
                     }
                 }
             }
-        },
-    );
+        });
+    });
 }
 
 fn backward_input<T: Real>(call: &mut Call<T>) {
@@ -591,36 +587,40 @@ fn backward_input<T: Real>(call: &mut Call<T>) {
 pub(super) fn input_gradient<T: Real>(d: &Conv2dDims, dy: &[T], weight: &[T], dx: &mut [T]) {
     let (in_h, in_w, in_c) = (d.in_h as usize, d.in_w as usize, d.in_c as usize);
     let [k_h, k_w, out_c] = d.kernel();
-    // The adjoint of a correlation is a correlation with the kernel turned by 180 degrees and its channels exchanged.
-    let mut turned = vec![T::zero(); weight.len()];
-    for tap in 0..k_h * k_w {
-        let (from, to) = (tap * in_c * out_c, (k_h * k_w - 1 - tap) * in_c * out_c);
-        for ci in 0..in_c {
-            for co in 0..out_c {
-                turned[to + co * in_c + ci] = weight[from + ci * out_c + co];
-            }
-        }
-    }
     let size = [d.out_h, d.out_w, d.out_c].map(|n| n as usize);
     let (above, left) = (k_h as isize - 1 - d.pad_top as isize, k_w as isize - 1 - d.pad_left as isize);
     let pitch = in_w + k_w - 1;
     let step = block_rows(pitch, in_c.max(out_c), in_h);
     let row = in_w * in_c;
-    dx[..d.x_len()].par_chunks_mut(in_h * row).enumerate().for_each_init(Scratch::default, |Scratch { window, z }, (n, dx)| {
-        let picture = &dy[n * size.iter().product::<usize>()..][..size.iter().product()];
-        for (i, dx) in dx.chunks_mut(step * row).enumerate() {
-            let rows = dx.len() / row;
-            let start = [(i * step) as isize - above, left];
-            Window::new(Picture::Floats(picture), size, start, [rows + k_h - 1, pitch], window).correlate(
-                &turned,
-                [k_h, k_w, in_c],
-                rows,
-                z,
-            );
-            for (dx, z) in dx.chunks_exact_mut(row).zip(z.chunks_exact(pitch * in_c)) {
-                dx.copy_from_slice(&z[..row]);
+    with_scratch([weight.len()], |[turned]| {
+        // The adjoint of a correlation is a correlation with the kernel turned by 180 degrees and its channels exchanged.
+        for tap in 0..k_h * k_w {
+            let (from, to) = (tap * in_c * out_c, (k_h * k_w - 1 - tap) * in_c * out_c);
+            for ci in 0..in_c {
+                for co in 0..out_c {
+                    turned[to + co * in_c + ci] = weight[from + ci * out_c + co];
+                }
             }
         }
+        let turned = &*turned;
+        dx[..d.x_len()].par_chunks_mut(in_h * row).enumerate().for_each(|(n, dx)| {
+            let picture = Picture::Floats(&dy[n * size.iter().product::<usize>()..][..size.iter().product()]);
+            with_scratch([(step + k_h - 1) * pitch * out_c, step * pitch * in_c], |[window, z]| {
+                for (i, dx) in dx.chunks_mut(step * row).enumerate() {
+                    let rows = dx.len() / row;
+                    let start = [(i * step) as isize - above, left];
+                    Window::new(picture, size, start, [rows + k_h - 1, pitch], window).correlate(
+                        turned,
+                        [k_h, k_w, in_c],
+                        rows,
+                        z,
+                    );
+                    for (dx, z) in dx.chunks_exact_mut(row).zip(z.chunks_exact(pitch * in_c)) {
+                        dx.copy_from_slice(&z[..row]);
+                    }
+                }
+            });
+        });
     });
 }
 
@@ -637,13 +637,12 @@ pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, x: Input<T>, dy: &[T], he
     let per_picture = out_h / height;
     let rows = d.batch as usize * per_picture;
     let (step, pitch) = (d.block_rows() / height, d.pitch());
-    partial[..d.partial_len()].par_chunks_mut(d.split_len()).enumerate().for_each_init(
-        Scratch::default,
-        |Scratch { window, z: wide }, (s, partial)| {
-            partial.fill(T::zero());
-            let (sums, bias) = partial.split_at_mut(d.taps() * out_c);
-            let last = ((s + 1) * d.rows_per_split as usize).min(rows);
-            let mut row = s * d.rows_per_split as usize;
+    partial[..d.partial_len()].par_chunks_mut(d.split_len()).enumerate().for_each(|(s, partial)| {
+        partial.fill(T::zero());
+        let (sums, bias) = partial.split_at_mut(d.taps() * out_c);
+        let last = ((s + 1) * d.rows_per_split as usize).min(rows);
+        let mut row = s * d.rows_per_split as usize;
+        with_scratch(d.scratch(step * height), |[window, wide]| {
             while row < last {
                 // A block of rows of one picture, dy's rows as wide as the window's, zeros behind them.
                 let (n, y) = (row / per_picture, row % per_picture);
@@ -652,10 +651,10 @@ pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, x: Input<T>, dy: &[T], he
                 row += blocks;
                 let Some(picture) = d.picture(x, n) else { continue };
                 let gradient = &dy[(n * out_h + oy) * out_w * out_c..][..count * out_w * out_c];
-                wide.clear();
-                for row in gradient.chunks_exact(out_w * out_c) {
-                    wide.extend_from_slice(row);
-                    wide.resize(wide.len() + (pitch - out_w) * out_c, T::zero());
+                for (wide, row) in wide.chunks_exact_mut(pitch * out_c).zip(gradient.chunks_exact(out_w * out_c)) {
+                    let (wide, behind) = wide.split_at_mut(out_w * out_c);
+                    wide.copy_from_slice(row);
+                    behind.fill(T::zero());
                 }
                 let window = d.window(picture, oy, count, window);
                 let pixels = count * pitch + 1 - k_w;
@@ -668,8 +667,8 @@ pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, x: Input<T>, dy: &[T], he
                     }
                 }
             }
-        },
-    );
+        });
+    });
 }
 
 /// Elements of a piece: of every partial sum one is added at a time, so that memory is read in runs.
@@ -702,9 +701,11 @@ fn update_weight<T: Real>(call: &mut Call<T>) {
     let adam = Update::<T>::new(&call.step.adam);
     let [w, m, v, b, bm, bv] = call.writes else { panic!("update_weight writes six buffers") };
     let update = |from: usize, [w, m, v]: [&mut [T]; 3]| {
-        let mut grad = vec![T::zero(); w.len()];
-        d.sum_partial(partial, from, &mut grad);
-        grad.iter().zip(w).zip(m).zip(v).for_each(|(((&g, w), m), v)| adam.apply(g, w, m, v));
+        with_scratch([w.len()], |[grad]| {
+            let grad = &mut grad[..w.len()];
+            d.sum_partial(partial, from, grad);
+            grad.iter().zip(w).zip(m).zip(v).for_each(|(((&g, w), m), v)| adam.apply(g, w, m, v));
+        });
     };
     let [w, m, v] = [w, m, v].map(|t| t.f_mut()[..weights].par_chunks_mut(PIECE));
     w.zip(m).zip(v).enumerate().for_each(|(i, ((w, m), v))| update(i * PIECE, [w, m, v]));

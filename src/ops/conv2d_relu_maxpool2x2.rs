@@ -4,9 +4,10 @@
 //! four pixels it came from. Ties go to the first maximum in row-major order, as in TensorFlow. The gradients take the pooled
 //! gradient and the places: the one before the relu, three quarters and more of it zeros, is never stored.
 
-use super::conv2d::{self, BLOCK_WGSL, Conv2dDims, INPUT_BLOCK_WGSL, Input, Scratch, X_AT_WGSL};
+use super::conv2d::{self, BLOCK_WGSL, Conv2dDims, INPUT_BLOCK_WGSL, Input, X_AT_WGSL};
 use super::maxpool2x2::{self, pool_row, route};
 use super::product;
+use super::simd::with_scratch;
 use super::{direct, sparse, winograd};
 use crate::kernel::{
     Binding, Bound, Buffer, Call, Dims, Kernel, PLACES_WGSL, POOLED_WINDOW_WGSL, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin,
@@ -211,22 +212,25 @@ pub(super) fn sum_up<T: Real>(d: &Conv2dDims, x: Input<T>, [weight, bias]: [&[T]
         .par_chunks_mut(pool_h * windows)
         .zip(argmax.par_chunks_mut(pool_h * windows / 4))
         .enumerate()
-        .for_each_init(Scratch::default, |scratch, (n, (y, argmax))| {
+        .for_each(|(n, (y, argmax))| {
             let Some(picture) = d.picture(x, n) else { return };
-            for (i, (y, argmax)) in y.chunks_mut(step / 2 * windows).zip(argmax.chunks_mut(step / 2 * windows / 4)).enumerate() {
-                conv2d::correlate_rows(d, (picture, weight), [i * step, 2 * y.len() / windows], scratch);
-                for ((y, argmax), z) in
-                    y.chunks_exact_mut(windows).zip(argmax.chunks_exact_mut(windows / 4)).zip(scratch.z.chunks_exact_mut(2 * row))
+            with_scratch(d.scratch(step), |[window, z]| {
+                for (i, (y, argmax)) in
+                    y.chunks_mut(step / 2 * windows).zip(argmax.chunks_mut(step / 2 * windows / 4)).enumerate()
                 {
-                    for pixel in z.chunks_exact_mut(c) {
-                        for (v, &b) in pixel.iter_mut().zip(bias) {
-                            *v += b;
+                    conv2d::correlate_rows(d, (picture, weight), [i * step, 2 * y.len() / windows], [window, z]);
+                    let rows = y.chunks_exact_mut(windows).zip(argmax.chunks_exact_mut(windows / 4));
+                    for ((y, argmax), z) in rows.zip(z.chunks_exact_mut(2 * row)) {
+                        for pixel in z.chunks_exact_mut(c) {
+                            for (v, &b) in pixel.iter_mut().zip(bias) {
+                                *v += b;
+                            }
                         }
+                        let (upper, lower) = z.split_at(row);
+                        pool_row([upper, lower], c, true, y, argmax);
                     }
-                    let (upper, lower) = z.split_at(row);
-                    pool_row([upper, lower], c, true, y, argmax);
                 }
-            }
+            });
         });
 }
 

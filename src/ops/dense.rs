@@ -5,6 +5,7 @@
 use super::adam::{self, Update};
 use super::gemm::{Mat, matmul};
 use super::product;
+use super::simd::with_scratch;
 use crate::kernel::{
     ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, Real, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, grid,
     passes, random_input,
@@ -324,19 +325,20 @@ fn update_weight<T: Real>(call: &mut Call<T>) {
     let [w, m, v, b_now, bm, bv] = call.writes else { panic!("update_weight writes six buffers") };
     let [w, m, v] = [w, m, v].map(|t| t.f_mut()[..i * o].par_chunks_mut(CHUNK * o));
     // A task's gradient never leaves its core's cache.
-    w.zip(m).zip(v).enumerate().for_each_init(
-        || vec![T::zero(); CHUNK * o],
-        |grad, (n, ((w, m), v))| {
+    w.zip(m).zip(v).enumerate().for_each(|(n, ((w, m), v))| {
+        with_scratch([w.len()], |[grad]| {
             let grad = &mut grad[..w.len()];
             let columns = Mat { data: &x[n * CHUNK..], rows: grad.len() / o, cols: b, row_stride: 1, col_stride: i };
             matmul(grad, false, columns, Mat::new(dy, b, o));
             grad.iter().zip(w).zip(m).zip(v).for_each(|(((&g, w), m), v)| adam.apply(g, w, m, v));
-        },
-    );
-    let mut grad = vec![T::zero(); o];
-    sum_rows(&mut grad, &dy[..b * o]);
-    let state = b_now.f_mut().iter_mut().zip(bm.f_mut()).zip(bv.f_mut());
-    grad.iter().zip(state).for_each(|(&g, ((w, m), v))| adam.apply(g, w, m, v));
+        });
+    });
+    with_scratch([o], |[grad]| {
+        let grad = &mut grad[..o];
+        sum_rows(grad, &dy[..b * o]);
+        let state = b_now.f_mut().iter_mut().zip(bm.f_mut()).zip(bv.f_mut());
+        grad.iter().zip(state).for_each(|(&g, ((w, m), v))| adam.apply(g, w, m, v));
+    });
 }
 
 /// Adam's bound with what the sums over the batch may be off, where an addition errs `by` times as much as a rounding to the nearest.

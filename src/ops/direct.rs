@@ -85,10 +85,11 @@ fn forward<'a>(
     let out_c = d.out_c as usize;
     // A colour picture's fourth channel is padding: nothing to sum up.
     let padding = weight.chunks_exact(IN_C * out_c).all(|w| w[(IN_C - 1) * out_c..].iter().all(|&w| w == 0.0));
-    pictures.enumerate().for_each_init(Vec::new, |padded, (n, to)| {
+    let [padded, _] = d.scratch(size[0]);
+    pictures.enumerate().for_each(|(n, to)| {
         let Some(picture) = d.picture(x, n) else { return };
-        let window = d.window(picture, 0, size[0], padded);
-        simd::with_scratch([WINDOWS * out_c], |[wide]| {
+        simd::with_scratch([padded, WINDOWS * out_c], |[padded, wide]| {
+            let window = d.window(picture, 0, size[0], padded);
             let inputs = [window.data, weight, bias];
             arch.dispatch(Picture { inputs, pitch: window.pitch, padding, size, relu: d.relu != 0, to, wide });
         });

@@ -22,12 +22,12 @@ thread_local! {
     static SCRATCH: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
-/// Lends `work` parts of the thread's scratch memory, of `lens` floats or more each, every one at the start of a cache line.
+/// Lends `work` parts of the thread's scratch memory, of `lens` elements or more each, every one at the start of a cache line.
 /// What they hold is left from earlier calls.
-pub fn with_scratch<const N: usize, R>(lens: [usize; N], work: impl FnOnce([&mut [f32]; N]) -> R) -> R {
+pub fn with_scratch<T: Pod, const N: usize, R>(lens: [usize; N], work: impl FnOnce([&mut [T]; N]) -> R) -> R {
     // Taken out of its cell: a thread that waits for others may be given work of its own that comes by here.
     let mut lines = SCRATCH.take();
-    let lens = lens.map(|len| len.div_ceil(CHUNK));
+    let lens = lens.map(|len| (len * size_of::<T>()).div_ceil(size_of::<Line>()));
     let all = lens.iter().sum();
     if lines.len() < all {
         lines.resize(all, Line::zeroed());

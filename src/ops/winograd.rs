@@ -47,12 +47,15 @@ fn forward<'a>(
     simd::with_scratch([POINTS * in_c * out_c], |[u]| {
         arch.dispatch(Weights { weight, u });
         let u = &*u;
-        pictures.enumerate().for_each_init(Vec::new, |padded, (n, to)| {
+        let rows = out[0].min(2 * size[0]);
+        let [padded, _] = d.scratch(rows);
+        pictures.enumerate().for_each(|(n, to)| {
             let Some(picture) = d.picture(x, n) else { return };
-            let window = d.window(picture, 0, out[0].min(2 * size[0]), padded);
-            let sizes =
-                Sizes { pitch: window.pitch, in_c, out_c, windows: size[0] * size[1], row: size[1], out, relu: d.relu != 0 };
-            simd::with_scratch([POINTS * in_c * TILES, POINTS * TILES * out_c, TILES * out_c], |scratch| {
+            let lens = [padded, POINTS * in_c * TILES, POINTS * TILES * out_c, TILES * out_c];
+            simd::with_scratch(lens, |[padded, scratch @ ..]| {
+                let window = d.window(picture, 0, rows, padded);
+                let sizes =
+                    Sizes { pitch: window.pitch, in_c, out_c, windows: size[0] * size[1], row: size[1], out, relu: d.relu != 0 };
                 arch.dispatch(Picture { sizes, inputs: [window.data, u, bias], to, scratch });
             });
         });
