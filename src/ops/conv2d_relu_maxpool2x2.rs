@@ -197,22 +197,21 @@ fn forward<T: Real>(call: &mut Call<T>) {
 }
 
 /// The sums as they are written, for either kind of input.
-pub(super) fn sum_up<T: Real>(d: &Conv2dDims, x: Input<T>, [weight, bias]: [&[T]; 2], [y, argmax]: [&mut Buffer<T>; 2]) {
+pub(super) fn sum_up<T: Real>(d: &Conv2dDims, x: Input<T>, inputs: [&[T]; 2], [y, argmax]: [&mut Buffer<T>; 2]) {
+    let (y, places) = (&mut y.f_mut()[..d.pooled_len()], d.pooled_len() / 4);
+    match d.splits {
+        // Nobody reads the places.
+        0 => with_scratch([places], |[unread]| sum_up_to(d, x, inputs, y, &mut unread[..places])),
+        _ => sum_up_to(d, x, inputs, y, &mut argmax.u_mut()[..places]),
+    }
+}
+
+fn sum_up_to<T: Real>(d: &Conv2dDims, x: Input<T>, [weight, bias]: [&[T]; 2], y: &mut [T], argmax: &mut [u32]) {
     let (pool_h, pool_w, c) = ((d.out_h / 2) as usize, (d.out_w / 2) as usize, d.out_c as usize);
     let (step, row) = (d.block_rows(), d.pitch() * c);
     let windows = pool_w * c;
-    let mut unread = Vec::new();
-    let argmax = if d.splits == 0 {
-        unread.resize(d.pooled_len() / 4, 0);
-        &mut unread
-    } else {
-        &mut argmax.u_mut()[..d.places_len()]
-    };
-    y.f_mut()[..d.pooled_len()]
-        .par_chunks_mut(pool_h * windows)
-        .zip(argmax.par_chunks_mut(pool_h * windows / 4))
-        .enumerate()
-        .for_each(|(n, (y, argmax))| {
+    y.par_chunks_mut(pool_h * windows).zip(argmax.par_chunks_mut(pool_h * windows / 4)).enumerate().for_each(
+        |(n, (y, argmax))| {
             let Some(picture) = d.picture(x, n) else { return };
             with_scratch(d.scratch(step), |[window, z]| {
                 for (i, (y, argmax)) in
@@ -231,21 +230,25 @@ pub(super) fn sum_up<T: Real>(d: &Conv2dDims, x: Input<T>, [weight, bias]: [&[T]
                     }
                 }
             });
-        });
+        },
+    );
 }
 
-/// The gradient before the relu at full size.
-fn dz<T: Real>(d: &Conv2dDims, dy: &[T], argmax: &[u32]) -> Vec<T> {
-    let mut dz = vec![T::zero(); d.y_len()];
-    let size = [d.out_h as usize, d.out_w as usize];
-    route(size, size.map(|n| n / 2), d.out_c as usize, dy, argmax, &mut dz);
-    dz
+/// Lends `work` the gradient before the relu at full size.
+fn with_dz<T: Real>(d: &Conv2dDims, dy: &[T], argmax: &[u32], work: impl FnOnce(&[T])) {
+    with_scratch([d.y_len()], |[dz]| {
+        let dz = &mut dz[..d.y_len()];
+        dz.fill(T::zero());
+        let size = [d.out_h as usize, d.out_w as usize];
+        route(size, size.map(|n| n / 2), d.out_c as usize, dy, argmax, dz);
+        work(dz);
+    });
 }
 
 fn backward_input<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
-    let dz = dz(&d, call.read(0), call.reads[1].u());
-    conv2d::input_gradient(&d, &dz, call.read(2), call.writes[0].f_mut());
+    let (dy, argmax, weight) = (call.read(0), call.reads[1].u(), call.read(2));
+    with_dz(&d, dy, argmax, |dz| conv2d::input_gradient(&d, dz, weight, call.writes[0].f_mut()));
 }
 
 fn backward_input_f32(call: &mut Call<f32>) {
@@ -289,7 +292,7 @@ fn backward_weight<T: Real>(call: &mut Call<T>) {
 
 /// The sums as they are written, for either kind of input.
 pub(super) fn weight_gradient<T: Real>(d: &Conv2dDims, x: Input<T>, dy: &[T], taken: &[u32], partial: &mut [T]) {
-    conv2d::weight_gradient(d, x, &dz(d, dy, taken), 2, partial);
+    with_dz(d, dy, taken, |dz| conv2d::weight_gradient(d, x, dz, 2, partial));
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use super::maxpool2x2::DEAD;
 use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
-use std::cell::Cell;
+use std::cell::RefCell;
 
 /// Channels that are handled as one: a cache line, one AVX-512 vector, two of AVX2. The fast twins take channel counts that are
 /// multiples of it.
@@ -19,14 +19,15 @@ pub const CHUNK: usize = 16;
 struct Line([f32; CHUNK]);
 
 thread_local! {
-    static SCRATCH: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    /// A piece for each of the works that a thread has begun, one within the other.
+    static SCRATCH: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lends `work` parts of the thread's scratch memory, of `lens` elements or more each, every one at the start of a cache line.
 /// What they hold is left from earlier calls.
 pub fn with_scratch<T: Pod, const N: usize, R>(lens: [usize; N], work: impl FnOnce([&mut [T]; N]) -> R) -> R {
-    // Taken out of its cell: a thread that waits for others may be given work of its own that comes by here.
-    let mut lines = SCRATCH.take();
+    // Taken out of its cell: work comes by here within other work, its own or what a thread is given that waits for others.
+    let mut lines = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     let lens = lens.map(|len| (len * size_of::<T>()).div_ceil(size_of::<Line>()));
     let all = lens.iter().sum();
     if lines.len() < all {
@@ -38,7 +39,7 @@ pub fn with_scratch<T: Pod, const N: usize, R>(lens: [usize; N], work: impl FnOn
         rest = behind;
         bytemuck::cast_slice_mut(part)
     }));
-    SCRATCH.set(lines);
+    SCRATCH.with_borrow_mut(|pieces| pieces.push(lines));
     result
 }
 
