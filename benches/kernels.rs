@@ -1,11 +1,13 @@
-//! Times every kernel of the notebook's training step alone: `cargo bench --bench kernels -- --device gpu --filter conv2d`.
+//! Times every kernel of the registry that the device can run, alone: `cargo bench --bench kernels -- --device gpu --filter conv2d`.
 //!
-//! Dims are those of the real plan; every kernel is checked against its twin (`verify`) on small shapes before it is timed.
+//! At the sizes of the notebook's network where its plans have the kernel, else at its largest case; a star marks what a training step
+//! plays. Every kernel is checked against its twin (`verify`) before it is timed.
 
 use clap::Parser;
 use std::time::Instant;
 use wgradcam::engine::reading_step;
-use wgradcam::model::{Mode, Model, ModelSettings, PictureSet, lower};
+use wgradcam::kernel::{self, Kernel};
+use wgradcam::model::{Explain, Mode, Model, ModelSettings, PictureSet, Target, Technique, lower};
 use wgradcam::plan::{Program, Spread};
 use wgradcam::player::{Adapter, CpuPlayer, DeviceChoice, GpuPlayer, Player, choose};
 use wgradcam::verify;
@@ -32,31 +34,70 @@ struct Args {
     bench: bool,
 }
 
+/// Sizes at which a kernel is timed, with whether a training step plays it so.
+type Sizes = Vec<(Vec<u32>, bool)>;
+
+/// The dispatches of a training step, whole and in stored gradients, of an evaluation and of an explanation; a training step's first,
+/// as the adapter plays it.
+fn plans(model: &Model, adapter: Option<&Adapter>, batch: usize) -> Program {
+    let mut program = Program::spread(adapter.map_or(Spread::Few, Adapter::spread));
+    let set = PictureSet { name: "random", pictures: batch, chunk: batch, table: batch };
+    let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
+    for mode in [Mode::Train, Mode::TrainInParts(batch), Mode::Evaluate, Mode::Explain(explain)] {
+        lower(&mut program, model, &set, batch, mode);
+    }
+    program
+}
+
+/// At the sizes that the plans have for it, else at its largest case.
+fn sizes(kernel: &'static Kernel, program: &Program, step: &[(&str, Vec<u32>)]) -> Sizes {
+    let of = kernel.variant.map_or(kernel.key, |v| v.of);
+    let fits = |dims: &Vec<u32>| kernel.variant.is_none_or(|v| (v.fits)(dims));
+    let mut sizes = Sizes::new();
+    for dispatch in program.plans.iter().flat_map(|plan| &plan.dispatches) {
+        if dispatch.kernel.key == of && fits(&dispatch.dims) && !sizes.iter().any(|(dims, _)| *dims == dispatch.dims) {
+            sizes.push((dispatch.dims.clone(), step.contains(&(kernel.key, dispatch.dims.clone()))));
+        }
+    }
+    if sizes.is_empty() {
+        let cases = (kernel.cases)();
+        sizes.extend(cases.into_iter().max_by_key(|dims| verify::elements(kernel, dims)).map(|dims| (dims, false)));
+    }
+    sizes
+}
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let model = Model::new(&ModelSettings::default(), 2)?;
     let choice = choose(&args.device)?;
-    let mut whole = Program::spread(choice.adapter.as_ref().map_or(Spread::Few, Adapter::spread));
-    let set = PictureSet { name: "train", pictures: args.batch, chunk: args.batch, table: args.batch };
-    let plan = lower(&mut whole, &model, &set, args.batch, Mode::Train);
-    if let Some(adapter) = &choice.adapter {
-        adapter.choose_variants(&mut whole);
-    }
-    if let Some(adapter) = &choice.adapter {
-        let report = verify::run(adapter, Some(&args.filter).filter(|f| !f.is_empty()).map(String::as_str), None, |_| ())?;
-        anyhow::ensure!(report.passed, "a kernel fails verify; nothing is timed");
+    let adapter = choice.adapter.as_ref();
+    let program = plans(&model, adapter, args.batch);
+    let mut played = plans(&model, adapter, args.batch);
+    adapter.map(|a| a.choose_variants(&mut played));
+    let step: Vec<(&str, Vec<u32>)> = played.plans[0].dispatches.iter().map(|d| (d.kernel.key, d.dims.clone())).collect();
+    // The CPU path has no variants.
+    let runs = |k: &&'static Kernel| k.key.contains(&args.filter) && adapter.map_or(k.variant.is_none(), |a| a.can_run(k));
+    let kernels: Vec<&'static Kernel> = kernel::all().filter(runs).collect();
+    for kernel in &kernels {
+        match adapter {
+            Some(adapter) => {
+                let row = verify::check(adapter, kernel, &(kernel.cases)());
+                anyhow::ensure!(row.passed, "{} fails verify; nothing is timed: {:?}", kernel.key, row.failure);
+            }
+            None => verify::check_twin(kernel, &(kernel.cases)())?,
+        }
     }
     let mut total = 0.0;
-    for dispatch in whole.plans[plan.0].dispatches.iter().filter(|d| d.kernel.key.contains(&args.filter)) {
+    for (kernel, (dims, in_step)) in kernels.iter().flat_map(|&k| sizes(k, &program, &step).into_iter().map(move |s| (k, s))) {
         let mut program = Program::new();
-        let names: Vec<&str> = dispatch.kernel.bindings.iter().map(|b| b.name).collect();
+        let names: Vec<&str> = kernel.bindings.iter().map(|b| b.name).collect();
         let id = program.begin("bench", args.batch);
-        program.dispatch_kernel("bench", dispatch.kernel, dispatch.dims.clone(), &names);
-        let mut player: Box<dyn Player> = match &choice.adapter {
+        program.dispatch_kernel("bench", kernel, dims.clone(), &names);
+        let mut player: Box<dyn Player> = match adapter {
             Some(adapter) => Box::new(GpuPlayer::new(adapter, program)?),
             None => Box::new(CpuPlayer::<f32>::new(program)),
         };
-        verify::fill(&mut *player, dispatch.kernel, &dispatch.dims, &names)?;
+        verify::fill(&mut *player, kernel, &dims, &names)?;
         let step = [reading_step(0, 0)];
         player.play(id, &step)?;
         let mut times: Vec<f64> = (0..args.runs)
@@ -67,24 +108,28 @@ fn main() -> anyhow::Result<()> {
             })
             .collect::<anyhow::Result<_>>()?;
         times.sort_by(f64::total_cmp);
-        let (median, cost) = (times[times.len() / 2], (dispatch.kernel.cost)(&dispatch.dims));
-        total += median;
+        let (median, cost) = (times[times.len() / 2], (kernel.cost)(&dims));
+        total += if in_step { median } else { 0.0 };
+        let (least, most) = (times[0], times[times.len() - 1]);
         let (gflops, gbytes) = (cost.flops / median / 1e6, cost.bytes / median / 1e6);
+        let named: Vec<String> = kernel.dims.iter().zip(&dims).map(|(name, v)| format!("{name}={v}")).collect();
         if args.json {
-            let json = serde_json::json!({"kernel": dispatch.label, "median_ms": median, "min_ms": times[0],
-                "max_ms": times[times.len() - 1], "gflops": gflops, "gbytes_per_s": gbytes});
+            let json = serde_json::json!({"kernel": kernel.key, "dims": named, "in_step": in_step, "median_ms": median,
+                "min_ms": least, "max_ms": most, "gflops": gflops, "gbytes_per_s": gbytes});
             println!("{json}");
         } else {
+            let star = if in_step { '*' } else { ' ' };
             println!(
-                "{:56} {median:9.3} ms  ({:.3}..{:.3})  {gflops:7.1} GFLOP/s  {gbytes:6.1} GB/s",
-                dispatch.label,
-                times[0],
-                times[times.len() - 1]
+                "{star} {:64} {median:9.3} ms  ({least:.3}..{most:.3})  {gflops:7.1} GFLOP/s  {gbytes:6.1} GB/s",
+                kernel.key
             );
+            println!("    {}", named.join(" "));
         }
     }
-    if !args.json {
-        println!("{:56} {total:9.3} ms", "sum");
+    if args.json {
+        println!("{}", serde_json::json!({"kernel": "sum of a training step's", "median_ms": total}));
+    } else {
+        println!("* {:64} {total:9.3} ms", "sum of what a training step plays");
     }
     Ok(())
 }

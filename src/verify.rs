@@ -166,6 +166,20 @@ pub fn check(adapter: &Adapter, kernel: &'static Kernel, cases: &[Vec<u32>]) -> 
     row
 }
 
+/// Checks a kernel's f32 twin, which is the CPU path, against its f64 one in these cases.
+///
+/// # Errors
+/// The first element that is wrong.
+pub fn check_twin(kernel: &'static Kernel, cases: &[Vec<u32>]) -> Result<()> {
+    for dims in cases {
+        for tier in [Tier::Integers, Tier::Floats] {
+            let case = Case::draw(kernel, dims, tier, 1);
+            Truth::of(&case)?.compare(&case.play_f32()).with_context(|| format!("f32 CPU twin of {}", kernel.key))?;
+        }
+    }
+    Ok(())
+}
+
 /// Elements of all buffers of a case.
 pub fn elements(kernel: &Kernel, dims: &[u32]) -> usize {
     kernel.bindings.iter().map(|b| (b.len)(dims)).sum()

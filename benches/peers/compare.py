@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Ours and the peers' times on this machine, run in alternation, with the ratios.
 
-    benches/peers/install.sh [keras] [torch] [burn]      # once; into folders that git ignores
     python3 benches/peers/compare.py [--suite step|load|gradcam] [--rounds 5] [--devices cpu,gpu] [--peers keras,torch,burn] [--json]
 
   step     a training step and a prediction: the notebook's network, batch 64, Adam, random resident pictures. Peers get the weights
@@ -11,7 +10,9 @@
   gradcam  the maps of three layers, per picture: ours over 1,122 pictures in batches, the notebook's function one by one (Keras)
 
 A round runs each contender once; a figure is the median over the rounds of each run's own median, beside the least and largest of
-those. A peer that is not installed is named as absent. burn's wgpu back end tunes itself for minutes and runs in the first round
+those. Peers that are asked for and not there are installed first, by install.sh into folders that git ignores: Keras is 1.8 GB, PyTorch,
+where the machine has none, 4.7 GB, and burn half an hour of building on two cores. With --no-install, or where that fails, they are named
+as absent. burn's wgpu back end tunes itself for minutes and runs in the first round
 only. --ours FOLDER takes our benches from there (step, loader, gradcam), where there is no cargo.
 """
 
@@ -56,8 +57,16 @@ def torch_python():
     return None
 
 
-def ours_name(device):
-    return f"ours, {device}"
+def ours_name(device, precision="f32"):
+    return f"ours, {device}" if precision == "f32" else f"ours, {device} in {precision}"
+
+
+def ready(args, name, peer, there):
+    """Whether a peer is there, installed first if it is not."""
+    if not there() and not args.no_install:
+        print(f"installing {name}: {HERE / 'install.sh'} {peer}", file=sys.stderr)
+        subprocess.run([HERE / "install.sh", peer], stdout=sys.stderr)
+    return present(name, there())
 
 
 # --- suites: each gives {contender: (most rounds, measure)}; a measurement is {row: {figure: milliseconds}} ---------------------
@@ -66,11 +75,11 @@ def ours_name(device):
 def step_suite(args, scratch):
     problem = scratch / "problem.safetensors"
 
-    def ours(device):
+    def ours(device, precision):
         # A software adapter is slow enough that few steps give a steady median.
         steps = args.steps or (10 if device == "cpu" else 4)
-        out = our_bench(args, "step", "--device", device, "--batch", str(args.batch), "--steps", str(steps))
-        return {f"{ours_name(device)}: {out['device']}": figures(out)}
+        out = our_bench(args, "step", "--device", device, "--precision", precision, "--batch", str(args.batch), "--steps", str(steps))
+        return {f"{ours_name(device, precision)}: {out['device']}": figures(out)}
 
     def keras():
         out = run([KERAS, HERE / "keras_step.py", "--problem", problem, "--steps", args.steps or 10, "--jit", "off", "--json"], "Keras")
@@ -100,23 +109,29 @@ def step_suite(args, scratch):
 
     if subprocess.run([*our_command(args, "step"), "--batch", str(args.batch), "--write", problem], cwd=ROOT).returncode != 0:
         sys.exit("Error: our step bench could not write the problem for the peers")
-    suite = {ours_name(device): (args.rounds, lambda device=device: ours(device)) for device in args.devices}
-    if "keras" in args.peers and present("Keras", KERAS.exists()):
+    suite = {
+        ours_name(device, precision): (args.rounds, lambda device=device, precision=precision: ours(device, precision))
+        for device in args.devices
+        for precision in args.our_precisions.split(",")
+        if device != "cpu" or precision == "f32"
+    }
+    if "keras" in args.peers and ready(args, "Keras", "keras", KERAS.exists):
         suite["Keras"] = (args.rounds, keras)
-    if "torch" in args.peers and present("PyTorch", python := torch_python()):
+    if "torch" in args.peers and ready(args, "PyTorch", "torch", torch_python):
+        python = torch_python()
         suite["PyTorch, cpu"] = (args.rounds, lambda: torch(python, "cpu"))
         cuda = subprocess.run([python, "-c", "import torch; assert torch.cuda.is_available()"], capture_output=True).returncode == 0
         if present("PyTorch on CUDA (no device)", cuda):
             suite["PyTorch, cuda"] = (args.rounds, lambda: torch(python, "cuda"))
-    if "burn" in args.peers and present("burn", BURN.exists()):
+    if "burn" in args.peers and ready(args, "burn", "burn", BURN.exists):
         suite["burn, flex"] = (args.rounds, lambda: burn("flex"))
         suite["burn, wgpu"] = (1, lambda: burn("wgpu"))
     return suite
 
 
 def load_suite(args, scratch):
-    if not present("Keras (needed to make the JPEGs too)", KERAS.exists()):
-        sys.exit("Error: run benches/peers/install.sh first")
+    if not ready(args, "Keras (needed to make the JPEGs too)", "keras", KERAS.exists):
+        sys.exit("Error: without Keras's interpreter there are no JPEGs")
     folder = scratch / "jpegs"
     subprocess.run([KERAS, HERE / "make_jpegs.py", args.pictures, folder], check=True, stdout=sys.stderr)
 
@@ -147,7 +162,7 @@ def gradcam_suite(args, _):
         return {f"Keras {out['versions']['keras']}, the notebook's function": {"picture": out["measured"]["no_xla"]["gradcam"]["median"]}}
 
     suite = {ours_name(device): (args.rounds, lambda device=device: ours(device)) for device in args.devices}
-    if "keras" in args.peers and present("Keras", KERAS.exists()):
+    if "keras" in args.peers and ready(args, "Keras", "keras", KERAS.exists):
         suite["Keras"] = (args.rounds, keras)
     return suite
 
@@ -203,6 +218,8 @@ def main():
     p.add_argument("--steps", type=int, help="timed steps per run (default: 10, fewer on slow devices)")
     p.add_argument("--devices", default="cpu,gpu", help="our devices, comma-separated (default: cpu,gpu; none: '')")
     p.add_argument("--peers", default="keras,torch,burn", help="comma-separated (default: all)")
+    p.add_argument("--no-install", action="store_true", help="leave out peers that are not installed (default: install them)")
+    p.add_argument("--our-precisions", default="f32", help="of our steps on GPUs: f32, f16 or both, comma-separated (default: f32)")
     p.add_argument("--ways", help="PyTorch's ways, see torch_step.py (default: all)")
     p.add_argument("--precisions", help="PyTorch's precisions, see torch_step.py (default: all)")
     p.add_argument("--gradcams", type=int, help="pictures that ours explains (default: 1122 on the CPU, 128 on a GPU)")

@@ -291,7 +291,10 @@ impl Profile {
             digits(flops / w.median / 1e9)
         );
         if self.rows.iter().any(|r| r.of_peak > 1.0) {
-            say!("Above 100 % of peak: the data stayed in cache, which the copy's did not, or the copy met a busier machine.");
+            say!(
+                "Above 100 % of peak: the work is counted as the sums are written, of which Winograd's kernels make a half to a quarter \
+                 and the sparse ones fewer still; or the data stayed in cache, which the copy's did not, or the copy met a busier machine."
+            );
         }
     }
 
