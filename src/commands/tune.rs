@@ -62,14 +62,14 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plans of a training, an evaluation and an explanation.
+/// The plans of a training, at once and with its gradients stored as parts of a batch store them, an evaluation and an explanation.
 fn program(model: &Model, adapter: &Adapter, batch: usize) -> Program {
     let most = adapter.max_tensor_bytes();
     let chunk = PictureSet::chunk_of(most, model.settings.size);
     let set = PictureSet { name: "random", pictures: batch, chunk, table: batch };
     let mut program = Program::spread(adapter.spread());
-    for mode in [Mode::Train, Mode::Evaluate, Mode::Explain(Explain { target: Target::Predicted, technique: Technique::Gradcam })]
-    {
+    let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
+    for mode in [Mode::Train, Mode::TrainInParts(batch), Mode::Evaluate, Mode::Explain(explain)] {
         lower(&mut program, model, &set, batch, mode);
     }
     program
