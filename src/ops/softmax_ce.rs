@@ -45,12 +45,12 @@ pub fn argmax<T: Real>(row: &[T]) -> usize {
     (1..row.len()).fold(0, |best, j| if row[j] > row[best] { j } else { best })
 }
 
-/// softmax of a row, with its maximum subtracted.
-pub fn softmax<T: Real>(row: &[T]) -> impl Iterator<Item = T> {
+/// softmax of a row, with its maximum subtracted, into as many elements of `p`.
+pub fn softmax<T: Real>(row: &[T], p: &mut [T]) {
     let m = row[argmax(row)];
-    let e = move |&z: &T| (z - m).exp();
-    let sum: T = row.iter().map(e).sum();
-    row.iter().map(move |z| e(z) / sum)
+    p.iter_mut().zip(row).for_each(|(p, &z)| *p = (z - m).exp());
+    let sum: T = p.iter().copied().sum();
+    p.iter_mut().for_each(|p| *p /= sum);
 }
 
 /// The op's kernel.
@@ -126,10 +126,14 @@ fn forward<T: Real>(call: &mut Call<T>) {
         let rest: T = row.iter().enumerate().filter(|(j, _)| *j != top).map(|(_, &z)| (z - row[top]).exp()).sum();
         loss.f_mut()[offset + b] = rest.ln_1p() + (row[top] - row[label]);
         correct.f_mut()[offset + b] = if top == label { T::one() } else { T::zero() };
-        for (j, value) in softmax(row).chain(std::iter::repeat(T::zero())).take(stride).enumerate() {
+        let [p, dz] = [&mut *probs, &mut *dlogits].map(|buffer| &mut buffer.f_mut()[b * stride..][..stride]);
+        let (p, padding) = p.split_at_mut(classes);
+        softmax(row, p);
+        padding.fill(T::zero());
+        dz[classes..].fill(T::zero());
+        for (j, (dz, &p)) in dz.iter_mut().zip(&*p).enumerate() {
             let hot = if j == label { T::one() } else { T::zero() };
-            probs.f_mut()[b * stride + j] = value;
-            dlogits.f_mut()[b * stride + j] = (value - hot) / T::of(f64::from(d.whole));
+            *dz = (p - hot) / T::of(f64::from(d.whole));
         }
     }
 }
@@ -153,7 +157,9 @@ fn bound(call: &Call<f64>) -> Vec<Vec<f64>> {
         let loss = rest.ln_1p() + top - row[label];
         let log = if rest <= 1.0 { 0.0 } else { 2f64.powi(-21) };
         bounds[1].push(log + ulp * (exp_ulps * rest.min(1.0) + 4.0 * loss));
-        for (j, p) in softmax(row).enumerate() {
+        let mut p = vec![0.0; classes];
+        softmax(row, &mut p);
+        for (j, p) in p.into_iter().enumerate() {
             bounds[0][b * stride + j] = ulp * (exp_ulps + 4.0) * p + f64::from(f32::MIN_POSITIVE);
             bounds[3][b * stride + j] = (ulp * ((exp_ulps + 4.0) * p + 1.0) + f64::from(f32::MIN_POSITIVE)) / f64::from(d.whole);
         }
@@ -168,7 +174,9 @@ mod tests {
 
     #[test]
     fn large_logits_do_not_overflow_and_past_the_end_is_the_last_picture() {
-        assert_eq!(softmax(&[90.0f32, 0.0, -90.0]).collect::<Vec<_>>(), [1.0, (-90.0f32).exp(), 0.0]);
+        let mut p = [f32::NAN; 3];
+        softmax(&[90.0, 0.0, -90.0], &mut p);
+        assert_eq!(p, [1.0, (-90.0f32).exp(), 0.0]);
         let dims = SoftmaxDims { batch: 3, classes: 2, stride: 4, pictures: 4, images: 4, offset: 1, whole: 4 }.words();
         let [loss, correct] = head(&KERNELS[0], &dims, 2, &[0.0, 9.0, 0.0, 0.0].repeat(3), &[0, 0, 0, 1]);
         assert_eq!(correct[1..], [1.0, 1.0, 1.0]);
