@@ -7,9 +7,10 @@ use clap::Parser;
 use std::time::Instant;
 use wgradcam::engine::reading_step;
 use wgradcam::kernel::{self, Kernel};
-use wgradcam::model::{Explain, Mode, Model, ModelSettings, PictureSet, Target, Technique, lower};
-use wgradcam::plan::{Program, Spread};
-use wgradcam::player::{Adapter, CpuPlayer, DeviceChoice, GpuPlayer, Player, choose};
+use wgradcam::model::{Model, ModelSettings};
+use wgradcam::plan::Program;
+use wgradcam::player::{CpuPlayer, DeviceChoice, GpuPlayer, Player, choose};
+use wgradcam::tune::plans;
 use wgradcam::verify;
 
 #[derive(Parser)]
@@ -37,18 +38,6 @@ struct Args {
 /// Sizes at which a kernel is timed, with whether a training step plays it so.
 type Sizes = Vec<(Vec<u32>, bool)>;
 
-/// The dispatches of a training step, whole and in stored gradients, of an evaluation and of an explanation; a training step's first,
-/// as the adapter plays it.
-fn plans(model: &Model, adapter: Option<&Adapter>, batch: usize) -> Program {
-    let mut program = Program::spread(adapter.map_or(Spread::Few, Adapter::spread));
-    let set = PictureSet { name: "random", pictures: batch, chunk: batch, table: batch };
-    let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
-    for mode in [Mode::Train, Mode::TrainInParts(batch), Mode::Evaluate, Mode::Explain(explain)] {
-        lower(&mut program, model, &set, batch, mode);
-    }
-    program
-}
-
 /// At the sizes that the plans have for it, else at its largest case.
 fn sizes(kernel: &'static Kernel, program: &Program, step: &[(&str, Vec<u32>)]) -> Sizes {
     let of = kernel.variant.map_or(kernel.key, |v| v.of);
@@ -73,7 +62,9 @@ fn main() -> anyhow::Result<()> {
     let adapter = choice.adapter.as_ref();
     let program = plans(&model, adapter, args.batch);
     let mut played = plans(&model, adapter, args.batch);
-    adapter.map(|a| a.choose_variants(&mut played));
+    if let Some(adapter) = adapter {
+        adapter.choose_variants(&mut played);
+    }
     let step: Vec<(&str, Vec<u32>)> = played.plans[0].dispatches.iter().map(|d| (d.kernel.key, d.dims.clone())).collect();
     // The CPU path has no variants.
     let runs = |k: &&'static Kernel| k.key.contains(&args.filter) && adapter.map_or(k.variant.is_none(), |a| a.can_run(k));

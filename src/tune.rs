@@ -3,11 +3,25 @@
 
 use crate::engine::reading_step;
 use crate::kernel::Kernel;
-use crate::plan::{PlanId, Program};
+use crate::model::{Explain, Mode, Model, PictureSet, Target, Technique, lower};
+use crate::plan::{PlanId, Program, Spread};
 use crate::player::{Adapter, Candidate, GpuPlayer, Measured, Player, named, now};
 use crate::verify;
 use anyhow::{Context, Result, bail};
 use std::collections::HashMap;
+
+/// The plans of a network on an adapter, or on the CPU path: of a training step, at once and with its gradients stored as parts of a batch
+/// store them, of an evaluation and of an explanation.
+pub fn plans(model: &Model, adapter: Option<&Adapter>, batch: usize) -> Program {
+    let chunk = adapter.map_or(batch, |a| PictureSet::chunk_of(a.max_tensor_bytes(), model.settings.size));
+    let set = PictureSet { name: "random", pictures: batch, chunk, table: batch };
+    let mut program = Program::spread(adapter.map_or(Spread::Few, Adapter::spread));
+    let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
+    for mode in [Mode::Train, Mode::TrainInParts(batch), Mode::Evaluate, Mode::Explain(explain)] {
+        lower(&mut program, model, &set, batch, mode);
+    }
+    program
+}
 
 /// A kernel at the sizes of one dispatch, with what can do its work on the adapter.
 #[derive(Clone)]

@@ -4,11 +4,10 @@ use super::{common, progress, say};
 use crate::cli::TuneArgs;
 use crate::engine::{Engine, PassRequest, reading_step};
 use crate::kernel::{Precision, Step};
-use crate::model::{Explain, Mode, Model, ModelSettings, PictureSet, Target, Technique, lower};
+use crate::model::{Mode, Model, ModelSettings};
 use crate::ops::adam::Adam;
-use crate::plan::Program;
 use crate::player::{Adapter, AdapterFacts, Cache, Candidate, Choice, Measured, Record, StepTimes, Tuned, choose_with, now};
-use crate::tune::{Contest, Tuner, contests, median};
+use crate::tune::{Contest, Tuner, contests, median, plans};
 use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;
 use std::process::ExitCode;
@@ -62,21 +61,8 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plans of a training, at once and with its gradients stored as parts of a batch store them, an evaluation and an explanation.
-fn program(model: &Model, adapter: &Adapter, batch: usize) -> Program {
-    let most = adapter.max_tensor_bytes();
-    let chunk = PictureSet::chunk_of(most, model.settings.size);
-    let set = PictureSet { name: "random", pictures: batch, chunk, table: batch };
-    let mut program = Program::spread(adapter.spread());
-    let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
-    for mode in [Mode::Train, Mode::TrainInParts(batch), Mode::Evaluate, Mode::Explain(explain)] {
-        lower(&mut program, model, &set, batch, mode);
-    }
-    program
-}
-
 fn measure(args: &TuneArgs, model: &Model, adapter: &Adapter, mut tuned: Tuned) -> Result<Tuned> {
-    let program = program(model, adapter, args.batch_size);
+    let program = plans(model, Some(adapter), args.batch_size);
     let contests = contests(adapter, &program);
     drop(program);
     // A tick for every candidate's check, one for the timing, and the steps at the end.
