@@ -104,7 +104,7 @@ macro_rules! dims {
 /// Arithmetic and traffic of one dispatch, for profiles and benches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
-    /// Floating-point operations, a multiply-add counted as two.
+    /// Floating-point operations of the formula, a multiply-add counted as two, whatever a technique saves of them.
     pub flops: f64,
     /// Bytes that must move at least once between memory and the processor.
     pub bytes: f64,
@@ -332,6 +332,13 @@ impl OutputTiles {
     }
 }
 
+/// [`Kernel::made`] of a weight gradient behind a pool that passes over the three gradients of a window that are 0.
+pub const OF_TAKEN_PLACES: f64 = 1.0 / 4.0;
+/// [`Kernel::made`] of Winograd's F(2x2,3x3) and F(3x3,2x2): 16 products for 36.
+pub const OF_WINOGRAD_2: f64 = 16.0 / 36.0;
+/// [`Kernel::made`] of Winograd's F(4x4,3x3): 36 products for 144.
+pub const OF_WINOGRAD_4: f64 = 36.0 / 144.0;
+
 /// How far a correct f32 kernel may stray from its f64 twin, per element.
 #[derive(Clone, Copy)]
 pub enum Bound {
@@ -444,8 +451,11 @@ pub struct Kernel {
     /// Loop passes of the busiest invocation as [`passes`] counts them: at most [`MAX_ITERATIONS`], or `GpuPlayer` refuses the
     /// dispatch.
     pub loops: fn(&[u32]) -> usize,
-    /// Flops and bytes.
+    /// Flops, as the formula's sums are written, and bytes.
     pub cost: fn(&[u32]) -> Cost,
+    /// Share of these flops that the text makes: below 1 where a technique saves products. What it adds beside products, as Winograd's
+    /// transforms, is not counted.
+    pub made: f64,
     /// The CPU twin.
     pub twin: Twin,
     /// The bounded tier's bound.
@@ -551,6 +561,7 @@ pub const fn another(
         grid: base.grid,
         loops: base.loops,
         cost: base.cost,
+        made: 1.0,
         twin: base.twin,
         bound: base.bound,
         cases: base.cases,

@@ -146,6 +146,21 @@ fn keys_are_op_and_entry_and_stand_once() {
     }
 }
 
+/// A technique that saves products is named for it, and its share is its algorithm's.
+#[test]
+fn what_a_technique_makes_of_the_products_is_its_algorithms_share() {
+    for k in kernel::all() {
+        let share = match k.key.split_once('/').map_or("", |(_, technique)| technique) {
+            technique if technique.starts_with("winograd4") => 1.0 / 4.0,
+            technique if technique.starts_with("winograd_") => 4.0 / 9.0,
+            technique if technique.starts_with("sparse") => 1.0 / 4.0,
+            "" if k.key.starts_with("conv2d_relu_maxpool2x2.backward_weight") => 1.0 / 4.0,
+            _ => 1.0,
+        };
+        assert_eq!(k.made, share, "{}", k.key);
+    }
+}
+
 #[test]
 fn bindings_are_the_registrys() {
     for k in kernel::all() {

@@ -6,7 +6,7 @@ use crate::engine::{Engine, Outputs, PassRequest};
 use crate::files::write_whole;
 use crate::metrics::ConfusionMatrix;
 use crate::model::Mode;
-use crate::player::Choice;
+use crate::player::{Choice, FirstUse};
 use crate::report::{confusion, save_png};
 use crate::train::Weights;
 use anyhow::{Context, Result, bail};
@@ -28,6 +28,7 @@ pub struct Evaluation {
 pub fn engine(weights: &Weights, choice: &Choice, data: &Dataset, batch: usize, mode: Mode) -> Result<(Engine, usize)> {
     let requests = |batch| vec![PassRequest { set: "val", data, batch, mode }];
     let (mut engine, batch) = Engine::fitting(&weights.model, choice, batch, requests)?;
+    engine.first_use().filter(FirstUse::is_long).iter().for_each(|first| eprintln!("First use: {first}"));
     for (p, values) in weights.model.params().iter().zip(&weights.values) {
         engine.set_param(p, "", values)?;
     }

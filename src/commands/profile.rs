@@ -4,7 +4,7 @@ use super::{common, say};
 use crate::cli::{ProfileArgs, ProfileMode, RowOrder};
 use crate::engine::{Engine, PassRequest, reading_step};
 use crate::files::write_whole;
-use crate::kernel::{self, Cost, Precision, Step};
+use crate::kernel::{self, Cost, Kernel, Precision, Step};
 use crate::model::{Explain, Mode, Model, ModelSettings, Target, Technique};
 use crate::ops::adam::Adam;
 use crate::plan::Plan;
@@ -150,13 +150,16 @@ struct Row {
     seconds: Spread,
     /// Of the sum of all rows' medians.
     share: f64,
-    /// Per step.
+    /// Per step, as the sums are written: what other programs that compute the same are measured by.
     flops: f64,
+    /// Of these what the kernel's technique makes; on the CPU path, whose twins choose their technique themselves, unknown.
+    flops_made: Option<f64>,
     /// Per step.
     bytes: f64,
+    /// Of `flops`.
     flops_per_second: f64,
     bytes_per_second: f64,
-    /// Achieved over what the roofline allows at this intensity.
+    /// Achieved over what the roofline allows at this intensity, by what is made.
     of_peak: f64,
     bound: BoundBy,
 }
@@ -164,6 +167,11 @@ struct Row {
 impl Row {
     fn precision(&self) -> Precision {
         kernel::by_key(self.kernel).precision()
+    }
+
+    /// What the device is known to have worked.
+    fn work(&self) -> f64 {
+        self.flops_made.unwrap_or(self.flops)
     }
 }
 
@@ -290,10 +298,19 @@ impl Profile {
             self.batch as f64 / w.median,
             digits(flops / w.median / 1e9)
         );
-        if self.rows.iter().any(|r| r.of_peak > 1.0) {
+        if self.rows.iter().any(|r| r.work() < r.flops) {
             say!(
-                "Above 100 % of peak: the work is counted as the sums are written, of which Winograd's kernels make a half to a quarter \
-                 and the sparse ones fewer still; or the data stayed in cache, which the copy's did not, or the copy met a busier machine."
+                "GFLOP/s counts a layer's sums as they are written. Of peak counts the products that a kernel makes of them: Winograd's \
+                 a half to a quarter, its transforms left out, and the sparse ones, behind a pool, a quarter."
+            );
+        }
+        if self.rows.iter().any(|r| r.of_peak > 1.0) {
+            let twins = "the work is counted as the sums are written, of which the CPU path makes a half to a quarter where it takes \
+                         Winograd's algorithm or passes over zeros; or ";
+            say!(
+                "Above 100 % of peak: {}the data stayed in cache, which the copy's did not, or the measurement of the peaks met a busier \
+                 machine.",
+                if self.clock == Clock::Twins { twins } else { "" }
             );
         }
     }
@@ -361,15 +378,18 @@ impl Profile {
             .iter()
             .map(|r| roofline::Point {
                 label: &r.label,
-                flops: r.flops,
+                flops: r.work(),
                 bytes: r.bytes,
                 seconds: r.seconds.median,
                 f16: r.precision() == Precision::F16,
             })
             .collect();
         let title = format!("{}: a step of {} at batch {}", self.device, self.mode(), self.batch);
-        let note =
-            format!("Median of {}; a disc's area is the kernel's share of the time; roof measured on this device", self.repeat);
+        let note = format!(
+            "Median of {}; a disc's area is the kernel's share of the time; roof measured on this device; {}",
+            self.repeat,
+            if self.clock == Clock::Twins { "sums as they are written" } else { "products as kernels make them" }
+        );
         let Peaks { flops, products, bytes, .. } = self.peaks;
         roofline::chart(&title, &note, &roofline::Roof { flops, products, bytes }, &points)
     }
@@ -390,8 +410,9 @@ fn rows(plan: &Plan, timing: &Timing, peaks: &Peaks) -> Vec<Row> {
             let kernel = plan.dispatches[places[0]].kernel;
             let cost = places.iter().map(|&i| &plan.dispatches[i]).map(|d| (d.kernel.cost)(&d.dims));
             let cost = cost.fold(Cost::default(), |a, b| Cost { flops: a.flops + b.flops, bytes: a.bytes + b.bytes });
+            let made = (timing.clock != Clock::Twins).then_some(kernel.made);
             let step = |spans: &Vec<crate::player::Span>| places.iter().map(|&i| spans[i].seconds()).sum();
-            row(label, kernel.key, places.len(), Spread::of(timing.steps.iter().map(step).collect()), cost, peaks)
+            row(label, kernel, places.len(), Spread::of(timing.steps.iter().map(step).collect()), cost, made, peaks)
         })
         .collect();
     let sum: f64 = rows.iter().map(|r| r.seconds.median).sum();
@@ -399,10 +420,13 @@ fn rows(plan: &Plan, timing: &Timing, peaks: &Peaks) -> Vec<Row> {
     rows
 }
 
-fn row(label: &str, kernel: &'static str, calls: usize, seconds: Spread, cost: Cost, peaks: &Peaks) -> Row {
+/// `made` of the cost's flops, if it is known.
+fn row(label: &str, kernel: &'static Kernel, calls: usize, seconds: Spread, cost: Cost, made: Option<f64>, peaks: &Peaks) -> Row {
     // A clock too coarse for the kernel reads 0; its rates are unknown, not infinite.
     let rate = |amount: f64| if seconds.median > 0.0 { amount / seconds.median } else { 0.0 };
-    let (at_compute, at_memory) = (cost.flops / peaks.of(kernel::by_key(kernel).precision()), cost.bytes / peaks.bytes);
+    let flops_made = made.map(|share| share * cost.flops);
+    let at_compute = flops_made.unwrap_or(cost.flops) / peaks.of(kernel.precision());
+    let at_memory = cost.bytes / peaks.bytes;
     let bound = match () {
         () if at_compute.max(at_memory) < peaks.dispatch * calls as f64 => BoundBy::Dispatch,
         () if at_compute > at_memory => BoundBy::Compute,
@@ -410,10 +434,11 @@ fn row(label: &str, kernel: &'static str, calls: usize, seconds: Spread, cost: C
     };
     Row {
         label: label.to_owned(),
-        kernel,
+        kernel: kernel.key,
         calls,
         share: 0.0,
         flops: cost.flops,
+        flops_made,
         bytes: cost.bytes,
         flops_per_second: rate(cost.flops),
         bytes_per_second: rate(cost.bytes),
@@ -477,7 +502,10 @@ mod tests {
 
     #[test]
     fn what_bounds_a_kernel() {
-        let of = |kernel, flops, bytes| row("a", kernel, 1, Spread::of(vec![0.1]), Cost { flops, bytes }, &PEAKS);
+        let of = |kernel, flops, bytes| {
+            let kernel = kernel::by_key(kernel);
+            row("a", kernel, 1, Spread::of(vec![0.1]), Cost { flops, bytes }, Some(kernel.made), &PEAKS)
+        };
         let bound = |flops, bytes| of("dense.forward", flops, bytes).bound;
         assert_eq!(bound(2e6, 1e6), BoundBy::Compute);
         assert_eq!(bound(0.0, 1e6), BoundBy::Memory);
@@ -487,6 +515,11 @@ mod tests {
         assert_eq!((f16(2e6, 1e6).bound, f16(5e6, 1e6).bound), (BoundBy::Memory, BoundBy::Compute));
         let ratio = of("dense.forward", 2e7, 1e6).of_peak / f16(2e7, 1e6).of_peak;
         assert!((ratio - 4.0).abs() < 1e-9, "{ratio}");
+        // Of Winograd's what it makes is counted, and its sums as they are written beside it.
+        let [plain, winograd] = ["conv2d_relu_maxpool2x2.forward", "conv2d_relu_maxpool2x2.forward/winograd4_lanes8"]
+            .map(|kernel| of(kernel, 2e7, 6e6));
+        assert_eq!((plain.bound, winograd.bound), (BoundBy::Compute, BoundBy::Memory));
+        assert_eq!((plain.flops_per_second, plain.flops_made), (winograd.flops_per_second, winograd.flops_made.map(|f| 4.0 * f)));
     }
 
     #[test]

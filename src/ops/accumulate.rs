@@ -19,6 +19,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     grid: |d| grid(len(d) / 4),
     loops: no_loops,
     cost: |d| Cost { flops: len(d) as f64, bytes: 12.0 * len(d) as f64 },
+    made: 1.0,
     twin: crate::twin!(add),
     bound: Bound::Twin(|_| 1.0),
     cases,

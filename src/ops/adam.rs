@@ -69,6 +69,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     grid: |d| grid(len(d) / 4),
     loops: no_loops,
     cost: |d| Cost { flops: 12.0 * len(d) as f64, bytes: 28.0 * len(d) as f64 },
+    made: 1.0,
     twin: crate::twin!(update),
     bound: Bound::Own(bound),
     cases,

@@ -36,6 +36,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     grid: |_| [1, 1, 1],
     loops: |d| passes(&[batch(d).div_ceil(64)]) + passes(&[6]),
     cost: |d| Cost { flops: 2.0 * batch(d) as f64, bytes: 8.0 * batch(d) as f64 },
+    made: 1.0,
     twin: crate::twin!(forward),
     // A lane's serial sum, six levels of the tree, the quotient's 2.5 ulp.
     bound: Bound::Twin(|d| batch(d).div_ceil(64) as f64 + 6.0 + 5.0),

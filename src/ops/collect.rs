@@ -47,6 +47,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     grid: |d| grid(rows(d)),
     loops: no_loops,
     cost: |d| Cost { flops: 0.0, bytes: 16.0 * rows(d) as f64 },
+    made: 1.0,
     twin: crate::twin!(forward),
     bound: Bound::Twin(|_| 0.0),
     cases: || {

@@ -256,6 +256,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             d.cost(d.x_len() + d.weight_len() + d.y_len())
         },
+        made: 1.0,
         twin: Twin { f32: forward_f32, f64: forward },
         bound: Bound::Twin(|d| Conv2dDims::of(d).taps() as f64 + 2.0),
         cases,
@@ -278,6 +279,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             d.cost(d.x_len() + d.weight_len() + d.y_len())
         },
+        made: 1.0,
         twin: crate::twin!(backward_input),
         bound: Bound::Twin(input_roundings),
         cases,
@@ -303,6 +305,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             d.cost(d.x_len() + d.y_len() + d.partial_len())
         },
+        made: 1.0,
         twin: crate::twin!(backward_weight),
         bound: Bound::Twin(|d| {
             let d = Conv2dDims::of(d);
@@ -331,6 +334,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             Cost { flops: d.partial_len() as f64, bytes: 4.0 * (d.partial_len() + d.weight_len()) as f64 }
         },
+        made: 1.0,
         twin: crate::twin!(reduce_weight),
         bound: Bound::Twin(|d| f64::from(Conv2dDims::of(d).splits)),
         cases,
@@ -366,6 +370,7 @@ pub const KERNELS: &[Kernel] = &[
             let (sums, weights) = (d.partial_len() as f64, d.weight_len() as f64);
             Cost { flops: sums + 12.0 * weights, bytes: 4.0 * sums + 24.0 * weights }
         },
+        made: 1.0,
         twin: crate::twin!(update_weight),
         bound: Bound::Own(update_bound),
         cases,

@@ -10,8 +10,8 @@ use super::product;
 use super::simd::with_scratch;
 use super::{direct, sparse, winograd};
 use crate::kernel::{
-    Binding, Bound, Buffer, Call, Dims, Kernel, PLACES_WGSL, POOLED_WINDOW_WGSL, Real, SLICE_WGSL, STORE_WINDOW_WGSL, Twin,
-    Values, grid,
+    Binding, Bound, Buffer, Call, Dims, Kernel, OF_TAKEN_PLACES, PLACES_WGSL, POOLED_WINDOW_WGSL, Real, SLICE_WGSL,
+    STORE_WINDOW_WGSL, Twin, Values, grid,
 };
 use pulp::Arch;
 use rayon::prelude::*;
@@ -94,6 +94,7 @@ pub const KERNELS: &[Kernel] = &[
             let conv = Conv2dDims::of(d);
             conv.cost(conv.x_len() + conv.weight_len() + conv.pooled_len() + argmax_len(d))
         },
+        made: 1.0,
         twin: Twin { f32: forward_f32, f64: forward },
         bound: Bound::Twin(|d| Conv2dDims::of(d).taps() as f64 + 2.0),
         cases: || forward_cases(cases()),
@@ -121,6 +122,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             d.cost(d.x_len() + d.weight_len() + d.pooled_len() + d.pooled_len() / 4)
         },
+        made: 1.0,
         twin: Twin { f32: backward_input_f32, f64: backward_input },
         bound: Bound::Twin(conv2d::input_roundings),
         cases,
@@ -151,6 +153,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             d.cost(d.x_len() + d.pooled_len() + d.pooled_len() / 4 + d.partial_len())
         },
+        made: OF_TAKEN_PLACES,
         twin: Twin { f32: backward_weight_f32, f64: backward_weight },
         bound: Bound::Twin(|d| {
             let d = Conv2dDims::of(d);

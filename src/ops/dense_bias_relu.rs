@@ -51,6 +51,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     },
     loops: |d| passes(&[DenseDims::of(d).in_n as usize / 4]),
     cost: |d| DenseDims::of(d).cost(),
+    made: 1.0,
     twin: crate::twin!(forward),
     bound: Bound::Twin(|d| f64::from(DenseDims::of(d).in_n) + 2.0),
     cases,

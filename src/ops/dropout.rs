@@ -65,6 +65,7 @@ const fn kernel(key: &'static str, formula: &'static str, entry: &'static str, b
         grid: |d| grid(len(d)),
         loops: no_loops,
         cost: |d| Cost { flops: len(d) as f64, bytes: 8.0 * len(d) as f64 },
+        made: 1.0,
         twin: crate::twin!(mask),
         bound: Bound::Twin(|_| 1.0),
         cases,

@@ -134,6 +134,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     grid: |d| grid(x_len(d) / 4),
     loops: no_loops,
     cost: |d| Cost { flops: x_len(d) as f64, bytes: x_len(d) as f64 * 5.0 },
+    made: 1.0,
     twin: crate::twin!(forward),
     bound: Bound::Twin(|_| 0.0),
     cases,

@@ -109,6 +109,7 @@ const fn kernel(
         grid,
         loops,
         cost,
+        made: 1.0,
         twin,
         bound,
         cases,

@@ -8,8 +8,8 @@ use super::conv2d::{Conv2dDims, input_roundings};
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
 use crate::kernel::{
-    ADAM_WGSL, Bound, Constants, Dims, Kernel, MAX_GROUPS, Needs, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, Variant, another,
-    passes,
+    ADAM_WGSL, Bound, Constants, Dims, Kernel, MAX_GROUPS, Needs, OF_TAKEN_PLACES, OF_WINOGRAD_4, SLICE_WGSL, STEP_WGSL,
+    UPDATE_BIAS_WGSL, Variant, another, passes,
 };
 
 pub(super) const LOW_HIGH_WGSL: &str = include_str!("../../shaders/shared/low_high.wgsl");
@@ -159,6 +159,7 @@ pub const KERNELS: &[Kernel] = &[
             let d = Conv2dDims::of(d);
             passes(&[d.rows_per_split as usize, (d.out_w / 2).div_ceil(2) as usize])
         },
+        made: OF_TAKEN_PLACES,
         cases: || cases(weight_fits),
         ..another(
             &fused::KERNELS[2],
@@ -220,6 +221,7 @@ const fn forward<const CARRIED: bool>(key: &'static str) -> Kernel {
             passes(&[(d.out_h / 2).div_ceil(2) as usize, (d.out_w / 2).div_ceil(2) as usize])
         },
         bound: Bound::Tile(|d| Conv2dDims::of(d).taps() as f64 + 2.0, |d| Conv2dDims::of(d).pooled_tiles(2)),
+        made: OF_WINOGRAD_4,
         cases: || fused::forward_cases(cases(forward_fits)),
         ..another(
             &fused::KERNELS[0],
@@ -253,6 +255,7 @@ const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
             passes(&[d.in_h.div_ceil(4) as usize, d.in_w.div_ceil(4) as usize])
         },
         bound: Bound::Tile(input_roundings, |d| Conv2dDims::of(d).input_tiles(4)),
+        made: OF_WINOGRAD_4,
         cases: || cases(input_fits::<LANE_C>),
         ..another(
             &fused::KERNELS[1],

@@ -61,6 +61,7 @@ pub const KERNELS: &[Kernel] = &[
         grid: |d| grid(len(d)),
         loops: |d| passes(&[rounds(d)]),
         cost: |d| Cost { flops: 2.0 * (CHAINS * links(d)) as f64 * len(d) as f64, bytes: 8.0 * len(d) as f64 },
+        made: 1.0,
         twin: crate::twin!(flops),
         // The start's, two per link where the adapter has no fused multiply-add, and the sum of the chains.
         bound: Bound::Twin(|d| (1 + 2 * links(d) + CHAINS) as f64),
@@ -82,6 +83,7 @@ pub const KERNELS: &[Kernel] = &[
         grid: |d| grid(len(d) / 4),
         loops: no_loops,
         cost: |d| Cost { flops: 0.0, bytes: 8.0 * len(d) as f64 },
+        made: 1.0,
         twin: crate::twin!(copy),
         bound: Bound::Twin(|_| 0.0),
         cases: || cases(&[[4, 0], [256, 0], [260, 0], [70_000, 0]]),
@@ -104,6 +106,7 @@ pub const KERNELS: &[Kernel] = &[
             flops: 2.0 * (TERMS * rounds(d)) as f64 * len(d) as f64,
             bytes: 4.0 * (left(d) + TERMS * COLUMNS + len(d)) as f64,
         },
+        made: 1.0,
         twin: crate::twin!(products),
         bound: Bound::Twin(|d| (2 * TERMS * rounds(d) + 1) as f64),
         cases: || cases(&[[128, 1], [640, 0], [384, 3], [8192, 5], [24_576, 40]]),

@@ -13,9 +13,9 @@ use super::lanes8::{self, LANES, LOW_HIGH_WGSL, STORE_TILE_WGSL, WINOGRAD4_WGSL,
 use super::product;
 use super::tile;
 use crate::kernel::{
-    Binding, Bound, Buffer, Call, Constants, Cost, Dims, Kernel, MAX_GROUPS, Needs, ORDERED_WGSL, PLACES_WGSL,
-    POOLED_WINDOW_WGSL, RESCALED_WGSL, Real, SLICE_WGSL, STEP_WGSL, STORE_WINDOW_WGSL, Twin, Values, Variant, another, grid,
-    joined, passes,
+    Binding, Bound, Buffer, Call, Constants, Cost, Dims, Kernel, MAX_GROUPS, Needs, OF_TAKEN_PLACES, OF_WINOGRAD_4, ORDERED_WGSL,
+    PLACES_WGSL, POOLED_WINDOW_WGSL, RESCALED_WGSL, Real, SLICE_WGSL, STEP_WGSL, STORE_WINDOW_WGSL, Twin, Values, Variant,
+    another, grid, joined, passes,
 };
 use pulp::Arch;
 
@@ -167,6 +167,7 @@ pub const KERNELS: &[Kernel] = &[
             passes(&[d.k_h as usize, d.k_w as usize])
         },
         cost: |d| cost(d, weight_len(d)),
+        made: 1.0,
         twin: Twin {
             f32: |call| forward(call, |d, x, inputs, writes| fused::forward_of(Arch::new(), d, x, inputs, writes)),
             f64: |call| forward(call, fused::sum_up),
@@ -201,6 +202,7 @@ pub const KERNELS: &[Kernel] = &[
         },
         loops: |d| conv(d).row_passes(conv(d).out_w / 2),
         cost: |d| cost(d, partial_len(d)),
+        made: OF_TAKEN_PLACES,
         twin: Twin {
             f32: |call| {
                 backward_weight(call, |d, x, dy, taken, sums| fused::weight_gradient_of(Arch::new(), d, x, dy, taken, sums))
@@ -357,6 +359,7 @@ pub const TECHNIQUES: &[Kernel] = &[
             },
             |d| conv(d).pooled_tiles(2),
         ),
+        made: OF_WINOGRAD_4,
         cases: || forward_cases(variant_cases(lanes8_fits)),
         ..another(
             &KERNELS[0],
@@ -384,6 +387,7 @@ pub const TECHNIQUES: &[Kernel] = &[
             let d = conv(d);
             passes(&[d.rows_per_split as usize, (d.out_w / 2).div_ceil(WINDOWS) as usize])
         },
+        made: OF_TAKEN_PLACES,
         cases: || placed(variant_cases(lanes8_weight_fits)),
         ..another(
             &KERNELS[1],

@@ -34,6 +34,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     grid: |d| grid(len(d) / 4),
     loops: no_loops,
     cost: |d| Cost { flops: 0.0, bytes: 12.0 * len(d) as f64 },
+    made: 1.0,
     twin: crate::twin!(backward),
     bound: Bound::Twin(|_| 0.0),
     cases,

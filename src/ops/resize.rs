@@ -66,6 +66,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     grid: |d| grid(y_len(d)),
     loops: no_loops,
     cost: |d| Cost { flops: 14.0 * y_len(d) as f64, bytes: 4.0 * (x_len(d) + y_len(d)) as f64 },
+    made: 1.0,
     twin: crate::twin!(bilinear),
     bound: Bound::Own(bound),
     cases: || {

@@ -47,6 +47,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
         passes(&[d.classes as usize - 1]) + passes(&[d.stride as usize])
     },
     cost: |d| Cost { flops: 4.0 * rows(d) as f64, bytes: 12.0 * rows(d) as f64 },
+    made: 1.0,
     twin: crate::twin!(backward),
     // At most 1 in size, a difference and a product.
     bound: Bound::Own(|call| vec![vec![3.0 * 2f64.powi(-24); rows(call.dims)]]),

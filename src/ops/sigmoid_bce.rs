@@ -71,6 +71,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     grid: |d| grid(batch(d)),
     loops: |d| passes(&[SigmoidDims::of(d).stride as usize]),
     cost: |d| Cost { flops: 40.0 * batch(d) as f64, bytes: 12.0 * rows(d) as f64 },
+    made: 1.0,
     twin: crate::twin!(forward),
     bound: Bound::Own(bound),
     cases: || {

@@ -61,6 +61,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     grid: |_| [1, 1, 1],
     loops: |d| passes(&[batch(d).div_ceil(64), SigmoidMeanDims::of(d).stride as usize]) + passes(&[6]),
     cost: |d| Cost { flops: 42.0 * batch(d) as f64, bytes: 12.0 * rows(d) as f64 },
+    made: 1.0,
     twin: crate::twin!(forward),
     bound: Bound::Own(bound),
     cases: || {

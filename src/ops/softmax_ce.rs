@@ -79,6 +79,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
         passes(&[d.classes as usize - 1]) + passes(&[d.classes as usize]) + passes(&[d.stride as usize])
     },
     cost: |d| Cost { flops: 30.0 * rows(d) as f64, bytes: 12.0 * rows(d) as f64 },
+    made: 1.0,
     twin: crate::twin!(forward),
     bound: Bound::Own(bound),
     cases: || {

@@ -10,7 +10,9 @@
 use super::conv2d::{Conv2dDims, input_roundings};
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::tile::three_by_three;
-use crate::kernel::{Bound, Call, Constants, Dims, Kernel, MAX_GROUPS, Needs, PLACES_WGSL, SLICE_WGSL, Variant, another, passes};
+use crate::kernel::{
+    Bound, Call, Constants, Dims, Kernel, MAX_GROUPS, Needs, OF_WINOGRAD_2, PLACES_WGSL, SLICE_WGSL, Variant, another, passes,
+};
 
 const WINOGRAD_TILE_WGSL: &str = include_str!("../../shaders/shared/winograd_tile.wgsl.jinja");
 
@@ -221,6 +223,7 @@ const fn kernels<const SCALARS: bool>([forward, backward_input, backward_weight]
                 [blocks, d.out_c / cut.columns, d.batch]
             },
             loops: |d| passes(&[Conv2dDims::of(d).in_c as usize / 4]),
+            made: OF_WINOGRAD_2,
             cases: || fused::forward_cases(cases(forward_fits)),
             ..another(
                 &fused::KERNELS[0],
@@ -242,6 +245,7 @@ const fn kernels<const SCALARS: bool>([forward, backward_input, backward_weight]
             },
             loops: |d| passes(&[Conv2dDims::of(d).out_c as usize / 4]),
             bound: Bound::Tile(input_roundings, |d| Conv2dDims::of(d).input_tiles(2)),
+            made: OF_WINOGRAD_2,
             cases: || cases(input_fits),
             ..another(
                 &fused::KERNELS[1],
@@ -266,6 +270,7 @@ const fn kernels<const SCALARS: bool>([forward, backward_input, backward_weight]
                 passes(&[windows.div_ceil(4) as usize]) + passes(&[3])
             },
             bound: Bound::Own(weight_bound),
+            made: OF_WINOGRAD_2,
             cases: || cases(weight_fits),
             ..another(
                 &fused::KERNELS[2],

@@ -430,7 +430,15 @@ impl GpuPlayer {
             read_back: None,
             by_submits: false,
             machine_code: adapter.facts.software.then(|| MachineCode::new(adapter.inner.clone(), descriptor)),
-            first_use: FirstUse { find: adapter.find, open, kernels: 0, compile: 0.0, pipeline_cache: Kept::Nothing, helped: 0 },
+            first_use: FirstUse {
+                find: adapter.find,
+                open,
+                kernels: 0,
+                compile: 0.0,
+                pipeline_cache: Kept::Nothing,
+                machine_code: 0.0,
+                helped: 0,
+            },
         };
         let keeps = required_features.contains(wgpu::Features::PIPELINE_CACHE);
         let file = adapter.cache.file("pipelines", &adapter.facts, "bin").filter(|_| keeps);

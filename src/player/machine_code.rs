@@ -5,6 +5,7 @@
 //! kernels is missing, more devices of the adapter are opened for a while and make a share of it.
 
 use super::gpu::{GpuPlayer, Prepared, Text, compile, step_buffer, text_of};
+use super::pipelines::WORTH_A_LINE;
 use crate::kernel::Access;
 use crate::plan::{Dispatch, PlanId};
 use anyhow::{Result, ensure};
@@ -129,6 +130,11 @@ impl GpuPlayer {
         let Some(mut code) = self.machine_code.take() else { return Ok(()) };
         let (dispatches, prepared) = (&self.program.plans[plan.0].dispatches, &self.plans[plan.0]);
         let order = code.missing(plan, dispatches, prepared);
+        if order.is_empty() {
+            self.machine_code = Some(code);
+            return Ok(());
+        }
+        let (start, kernels) = (Instant::now(), order.len());
         let calls = Calls { dispatches, prepared, order, taken: AtomicUsize::new(0), alone: AtomicBool::new(false) };
         let helped = scope(|scope| {
             let helped = self.make_side_by_side(scope, &code, &calls);
@@ -138,6 +144,11 @@ impl GpuPlayer {
         });
         self.machine_code = Some(code);
         self.first_use.helped += helped?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.first_use.machine_code += seconds;
+        if seconds > WORTH_A_LINE {
+            eprintln!("First use: the machine code of {kernels} kernels in {seconds:.1} s");
+        }
         Ok(())
     }
 

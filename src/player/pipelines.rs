@@ -11,6 +11,9 @@ const MAGIC: &[u8] = b"wgradcam pipelines 1\n";
 /// A larger file is dropped and begun anew: nothing else ever removes what a driver keeps of networks that nobody plays any more.
 const MOST: u64 = 64 << 20;
 
+/// Seconds of waiting for the driver's compilation of which the user is told.
+pub(super) const WORTH_A_LINE: f64 = 1.0;
+
 /// What the pipeline cache gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -34,21 +37,33 @@ pub struct FirstUse {
     pub compile: f64,
     /// What the pipeline cache had for them.
     pub pipeline_cache: Kept,
-    /// Kernels whose machine code other devices of a software adapter made, so far, when a plan was first played.
+    /// Seconds that a software adapter's machine code took, so far, when plans were first played.
+    pub machine_code: f64,
+    /// Kernels among them whose code other devices of the adapter made.
     pub helped: usize,
+}
+
+impl FirstUse {
+    /// Whether the user of a command that takes seconds noticed it.
+    pub fn is_long(&self) -> bool {
+        self.find + self.open + self.compile > WORTH_A_LINE
+    }
 }
 
 impl Display for FirstUse {
     fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
-        let Self { find, open, kernels, compile, pipeline_cache, helped } = self;
+        let Self { find, open, kernels, compile, pipeline_cache, machine_code, helped } = self;
         write!(f, "opened the device in {:.2} s, compiled {kernels} kernels in {compile:.2} s ", find + open)?;
         match pipeline_cache {
             Kept::Nothing => write!(f, "(no pipeline cache)")?,
             Kept::Bytes(0) => write!(f, "(pipeline cache: empty)")?,
             Kept::Bytes(n) => write!(f, "(pipeline cache: {:.1} KiB of earlier runs)", *n as f64 / 1024.0)?,
         }
+        if *machine_code > 0.0 {
+            write!(f, ", machine code in {machine_code:.2} s")?;
+        }
         if *helped > 0 {
-            write!(f, ", other devices of the adapter made the machine code of {helped}")?;
+            write!(f, " (that of {helped} by other devices of the adapter)")?;
         }
         Ok(())
     }
@@ -131,13 +146,17 @@ mod tests {
 
     #[test]
     fn the_line_says_what_was_kept() {
-        let first_use = |pipeline_cache| FirstUse { find: 0.25, open: 0.5, kernels: 31, compile: 0.8, pipeline_cache, helped: 0 };
+        let (find, open, compile) = (0.25, 0.5, 0.8);
+        let first_use =
+            |pipeline_cache| FirstUse { find, open, kernels: 31, compile, pipeline_cache, machine_code: 0.0, helped: 0 };
         let line = |pipeline_cache| first_use(pipeline_cache).to_string();
         let start = "opened the device in 0.75 s, compiled 31 kernels in 0.80 s ";
         assert_eq!(line(Kept::Nothing), format!("{start}(no pipeline cache)"));
         assert_eq!(line(Kept::Bytes(0)), format!("{start}(pipeline cache: empty)"));
         assert_eq!(line(Kept::Bytes(1536)), format!("{start}(pipeline cache: 1.5 KiB of earlier runs)"));
-        let helped = FirstUse { helped: 14, ..first_use(Kept::Nothing) }.to_string();
-        assert_eq!(helped, format!("{start}(no pipeline cache), other devices of the adapter made the machine code of 14"));
+        let made = FirstUse { machine_code: 6.25, ..first_use(Kept::Nothing) };
+        assert_eq!(made.to_string(), format!("{start}(no pipeline cache), machine code in 6.25 s"));
+        let helped = FirstUse { helped: 14, ..made }.to_string();
+        assert_eq!(helped, format!("{made} (that of 14 by other devices of the adapter)"));
     }
 }
