@@ -12,8 +12,8 @@
 A round runs each contender once; a figure is the median over the rounds of each run's own median, beside the least and largest of
 those. Peers that are asked for and not there are installed first, by install.sh into folders that git ignores: Keras is 1.8 GB, PyTorch,
 where the machine has none, 4.7 GB, and burn half an hour of building on two cores. With --no-install, or where that fails, they are named
-as absent. burn's wgpu back end tunes itself for minutes and runs in the first round
-only. --ours FOLDER takes our benches from there (step, loader, gradcam), where there is no cargo.
+as absent. burn's wgpu back end tunes itself for minutes when it runs for the first time, and keeps what it found.
+--ours FOLDER takes our benches from there (step, loader, gradcam), where there is no cargo.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def ready(args, name, peer, there):
     return present(name, there())
 
 
-# --- suites: each gives {contender: (most rounds, measure)}; a measurement is {row: {figure: milliseconds}} ---------------------
+# --- suites: each gives {contender: measure}; a measurement is {row: {figure: milliseconds}} ---------------------
 
 
 def step_suite(args, scratch):
@@ -110,22 +110,22 @@ def step_suite(args, scratch):
     if subprocess.run([*our_command(args, "step"), "--batch", str(args.batch), "--write", problem], cwd=ROOT).returncode != 0:
         sys.exit("Error: our step bench could not write the problem for the peers")
     suite = {
-        ours_name(device, precision): (args.rounds, lambda device=device, precision=precision: ours(device, precision))
+        ours_name(device, precision): lambda device=device, precision=precision: ours(device, precision)
         for device in args.devices
         for precision in args.our_precisions.split(",")
         if device != "cpu" or precision == "f32"
     }
     if "keras" in args.peers and ready(args, "Keras", "keras", KERAS.exists):
-        suite["Keras"] = (args.rounds, keras)
+        suite["Keras"] = keras
     if "torch" in args.peers and ready(args, "PyTorch", "torch", torch_python):
         python = torch_python()
-        suite["PyTorch, cpu"] = (args.rounds, lambda: torch(python, "cpu"))
+        suite["PyTorch, cpu"] = lambda: torch(python, "cpu")
         cuda = subprocess.run([python, "-c", "import torch; assert torch.cuda.is_available()"], capture_output=True).returncode == 0
         if present("PyTorch on CUDA (no device)", cuda):
-            suite["PyTorch, cuda"] = (args.rounds, lambda: torch(python, "cuda"))
+            suite["PyTorch, cuda"] = lambda: torch(python, "cuda")
     if "burn" in args.peers and ready(args, "burn", "burn", BURN.exists):
-        suite["burn, flex"] = (args.rounds, lambda: burn("flex"))
-        suite["burn, wgpu"] = (1, lambda: burn("wgpu"))
+        suite["burn, flex"] = lambda: burn("flex")
+        suite["burn, wgpu"] = lambda: burn("wgpu")
     return suite
 
 
@@ -145,8 +145,8 @@ def load_suite(args, scratch):
         return {f"Keras {out['versions']['keras']}, {workers} worker(s)": {"all": out["load"]["median_ms"]}}
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    suite = {"ours": (args.rounds, ours), "ours, from the cache": (args.rounds, lambda: ours("--cache"))}
-    suite |= {f"Keras, {n} workers": (args.rounds, lambda n=n: keras(n)) for n in sorted({1, cores}) if "keras" in args.peers}
+    suite = {"ours": ours, "ours, from the cache": lambda: ours("--cache")}
+    suite |= {f"Keras, {n} workers": lambda n=n: keras(n) for n in sorted({1, cores}) if "keras" in args.peers}
     return suite
 
 
@@ -161,9 +161,9 @@ def gradcam_suite(args, _):
         out = run([KERAS, HERE / "keras_step.py", "--steps", "3", "--gradcams", "20", "--jit", "off", "--json"], "Keras")
         return {f"Keras {out['versions']['keras']}, the notebook's function": {"picture": out["measured"]["no_xla"]["gradcam"]["median"]}}
 
-    suite = {ours_name(device): (args.rounds, lambda device=device: ours(device)) for device in args.devices}
+    suite = {ours_name(device): lambda device=device: ours(device) for device in args.devices}
     if "keras" in args.peers and ready(args, "Keras", "keras", KERAS.exists):
-        suite["Keras"] = (args.rounds, keras)
+        suite["Keras"] = keras
     return suite
 
 
@@ -180,9 +180,7 @@ def measure(suite, rounds):
     """{row: {figure: [a value per round]}}, contenders in alternation."""
     rows = {}
     for i in range(rounds):
-        for name, (most, contender) in suite.items():
-            if i >= most:
-                continue
+        for name, contender in suite.items():
             try:
                 found = contender()
             except (RuntimeError, OSError) as e:
