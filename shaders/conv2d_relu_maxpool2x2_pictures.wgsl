@@ -9,59 +9,6 @@
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>; // (batch, out_h/2, out_w/2, out_c)
 @group(0) @binding(6) var<storage, read_write> argmax: array<u32>; // (batch, out_h/2, out_w/2, out_c/4), a byte per channel
 
-// The picture at a position that may lie in the padding, where it is 0.
-fn x_at(picture: u32, iy: i32, ix: i32) -> vec3<f32> {
-    let inside = iy >= 0 && iy < i32(dims.in_h) && ix >= 0 && ix < i32(dims.in_w);
-    let u = u32(clamp(iy, 0, i32(dims.in_h) - 1));
-    let v = u32(clamp(ix, 0, i32(dims.in_w) - 1));
-    let word = select(0u, words[(picture * dims.in_h + u) * dims.in_w + v], inside);
-    return vec3<f32>(rescaled(word, 0u), rescaled(word, 8u), rescaled(word, 16u));
-}
-
-struct Block {
-    a: array<vec4<f32>, 8>, // channels 4*co .. of pixel row*4 + column
-    b: array<vec4<f32>, 8>, // the four channels after them
-}
-
-// block[p] += sum_{ky,kx,ci<3} x[n, oy+row+ky-pad_top, ox+col+kx-pad_left, ci] * weight[ky, kx, ci, :]
-fn correlate(n: u32, oy: u32, ox: u32, co_a: u32, co_b: u32, block: ptr<function, Block>) {
-    let out_c4 = dims.out_c / 4u;
-    let picture = picture_of(n);
-    for (var ky = 0u; ky < dims.k_h; ky++) {
-        let iy = i32(oy + ky) - i32(dims.pad_top);
-        for (var kx = 0u; kx < dims.k_w; kx++) {
-            let ix = i32(ox + kx) - i32(dims.pad_left);
-            let row = (ky * dims.k_w + kx) * 4u * out_c4;
-            let wa = mat3x4<f32>(weight[row + co_a], weight[row + out_c4 + co_a], weight[row + 2u * out_c4 + co_a]);
-            let wb = mat3x4<f32>(weight[row + co_b], weight[row + out_c4 + co_b], weight[row + 2u * out_c4 + co_b]);
-            let x0 = x_at(picture, iy, ix);
-            let x1 = x_at(picture, iy, ix + 1);
-            let x2 = x_at(picture, iy, ix + 2);
-            let x3 = x_at(picture, iy, ix + 3);
-            let x4 = x_at(picture, iy + 1, ix);
-            let x5 = x_at(picture, iy + 1, ix + 1);
-            let x6 = x_at(picture, iy + 1, ix + 2);
-            let x7 = x_at(picture, iy + 1, ix + 3);
-            (*block).a[0] += wa * x0;
-            (*block).b[0] += wb * x0;
-            (*block).a[1] += wa * x1;
-            (*block).b[1] += wb * x1;
-            (*block).a[2] += wa * x2;
-            (*block).b[2] += wb * x2;
-            (*block).a[3] += wa * x3;
-            (*block).b[3] += wb * x3;
-            (*block).a[4] += wa * x4;
-            (*block).b[4] += wb * x4;
-            (*block).a[5] += wa * x5;
-            (*block).b[5] += wb * x5;
-            (*block).a[6] += wa * x6;
-            (*block).b[6] += wb * x6;
-            (*block).a[7] += wa * x7;
-            (*block).b[7] += wb * x7;
-        }
-    }
-}
-
 // y[n,py,px,co] = max of relu(conv2d(x))[n, 2py..2py+2, 2px..2px+2, co], x = (R, G, B) times fl32(1/255); argmax = its place in the window, row-major, or 4 if y is 0, where a gradient follows (splits > 0); of the pictures in this chunk
 @compute @workgroup_size(64)
 fn forward_pictures(@builtin(global_invocation_id) gid: vec3<u32>) {

@@ -1,5 +1,5 @@
-// Grad-CAM and its relatives on one convolution layer: x = its output after the relu, dx = the score's gradient there. For the
-// sums dx may be the gradient behind the layer's pool, which holds the same values without the zeros between them.
+// Grad-CAM and its relatives on one convolution layer: dx = the score's gradient behind the layer's pool, which holds the same values
+// as the one before it without the zeros between them.
 
 @group(0) @binding(1) var<storage, read> dx: array<vec4<f32>>; // (batch, h, w, c)
 @group(0) @binding(2) var<storage, read_write> rows: array<vec4<f32>>; // (batch, h, c)
@@ -41,29 +41,38 @@ fn weights(@builtin(global_invocation_id) gid: vec3<u32>) {
     }
 }
 
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>; // (batch, h, w, c)
-@group(0) @binding(3) var<storage, read> channel_weights: array<vec4<f32>>; // (batch, c): alpha
+@group(0) @binding(2) var<storage, read> pooled: array<vec4<f32>>; // (batch, h/2, w/2, c): what the pool gives
+@group(0) @binding(3) var<storage, read> taken: array<u32>; // (batch, h/2, w/2, c/4): its places, a byte per channel
 @group(0) @binding(4) var<storage, read_write> raw: array<f32>; // (batch, h, w)
 
-// raw[n,y,x] = sum_c alpha[n,c] x[n,y,x,c]; HiResCAM: sum_c dx x; LayerCAM: sum_c relu(dx) x
+// raw[n,y,x] = over the channels whose window took the pixel sum_c dx pooled (HiResCAM) or, if positive, sum_c relu(dx) pooled (LayerCAM)
 @compute @workgroup_size(64)
 fn map(@builtin(global_invocation_id) gid: vec3<u32>) {
     let c4 = dims.c / 4u;
     let all = dims.batch * dims.h * dims.w;
     let id = linear_id(gid);
     let at = min(id, all - 1u);
-    let n = at / (dims.h * dims.w);
+    let pool = vec2<u32>(dims.w, dims.h) / 2u;
+    let pixel = vec2<u32>(at % dims.w, at / dims.w % dims.h);
+    let window = min(pixel / 2u, pool - 1u);
+    let here = pixel - 2u * window;
+    let first = ((at / (dims.w * dims.h) * pool.y + window.y) * pool.x + window.x) * c4;
     var sum = 0.0;
     for (var c = 0u; c < c4; c++) {
-        let d = dx[at * c4 + c];
-        let positive = max(d, vec4<f32>());
-        let local = select(d, positive, dims.technique == 2u);
-        let weight = select(local, channel_weights[n * c4 + c], dims.technique == 0u);
-        sum += dot(weight, x[at * c4 + c]);
+        let d = dx[first + c];
+        let g = select(d, max(d, vec4<f32>()), dims.positive != 0u);
+        // The odd last row and column are past every place.
+        let took = places(taken[first + c]) == vec4<u32>(2u * here.y + here.x);
+        sum += dot(select(vec4<f32>(), g, took & vec4<bool>(all_of(here))), pooled[first + c]);
     }
     if (id < all) {
         raw[id] = sum;
     }
+}
+
+// Whether a pixel is one of its window's.
+fn all_of(here: vec2<u32>) -> bool {
+    return here.x < 2u && here.y < 2u;
 }
 
 @group(0) @binding(1) var<storage, read> raw_map: array<f32>; // (batch, h, w)

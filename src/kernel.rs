@@ -633,6 +633,8 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::conv2d_relu_maxpool2x2::KERNELS,
     ops::pictures::KERNELS,
     ops::pictures::TECHNIQUES,
+    ops::conv2d_relu_map::KERNELS,
+    ops::conv2d_relu_map::TECHNIQUES,
     ops::relu::KERNELS,
     ops::maxpool2x2::KERNELS,
     ops::dense::KERNELS,

@@ -43,6 +43,8 @@ pub const FRACTIONS: &[(&str, u32)] = &[
     ("conv2d_relu_maxpool2x2.forward/winograd4_", 24 * 24),
     ("conv2d_relu_maxpool2x2.backward_input/winograd4_", 24 * 24),
     ("conv2d_relu_maxpool2x2.forward_pictures/winograd4_", 24 * 24),
+    ("conv2d_relu_map.forward/winograd4_", 24 * 24),
+    ("conv2d_relu_map.forward_pictures/winograd4_", 24 * 24),
 ];
 
 /// Words behind every buffer.

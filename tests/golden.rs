@@ -5,10 +5,12 @@ mod common;
 
 use serde_json::Value;
 use std::collections::BTreeSet;
-use wgradcam::kernel::Step;
+use wgradcam::kernel::{Dims, Step};
 use wgradcam::model::{Explain, Mode, Model, ModelSettings, PictureSet, Target, Technique, lower};
 use wgradcam::ops::adam::Adam;
-use wgradcam::ops::gather::pack;
+use wgradcam::ops::conv2d::Conv2dDims;
+use wgradcam::ops::gather::{ChunkDims, GatherDims, pack};
+use wgradcam::ops::maxpool2x2::MaxPoolDims;
 use wgradcam::plan::{PlanId, Program, Spread};
 use wgradcam::player::{CpuPlayer, GpuPlayer, Player};
 
@@ -58,6 +60,31 @@ struct Plans {
     /// Steps whose gradients can all be read, and steps as a training plays them.
     steps: [(PlanId, bool); 2],
     explain: Vec<(&'static str, PlanId)>,
+    /// Convolutions and pools kernel by kernel, as no run plays them: what they give at full size.
+    unfused: PlanId,
+}
+
+/// From the set's pictures to `layer/full` and `layer/pooled` of every convolution.
+fn unfused(program: &mut Program, set: &PictureSet) -> PlanId {
+    let plan = program.begin("unfused", PICTURES);
+    let batch = PICTURES as u32;
+    for (k, (first, len)) in set.chunks().enumerate() {
+        let [pictures, chunk_first, chunk_len] = [set.pictures, first, len].map(|n| n as u32);
+        let chunk = ChunkDims { pictures, offset: 0, chunk_first, chunk_len };
+        let dims = GatherDims { batch, pixels: 128 * 128, chunk }.words();
+        program.dispatch("input", "gather.forward", dims, &[&format!("train/images.{k}"), "train/order", "x"]);
+    }
+    let mut x = "x".to_owned();
+    for (layer, input, filters) in [(LAYERS[0], [128, 128, 4], 16), (LAYERS[1], [63, 63, 16], 32), (LAYERS[2], [30, 30, 32], 64)]
+    {
+        let d = Conv2dDims::new(PICTURES, input, filters, [3, 3], false, true);
+        let [kernel, bias, full, pooled, places] = ["kernel", "bias", "full", "pooled", "places"].map(|t| format!("{layer}/{t}"));
+        program.dispatch(layer, "conv2d.forward", d.words(), &[&x, &kernel, &bias, &full]);
+        let pool = MaxPoolDims { batch, in_h: d.out_h, in_w: d.out_w, c: d.out_c };
+        program.dispatch(layer, "maxpool2x2.forward", pool.words(), &[&full, &pooled, &places]);
+        x = pooled;
+    }
+    plan
 }
 
 fn plans(model: &Model, explain: bool, spread: Spread) -> Plans {
@@ -74,7 +101,8 @@ fn plans(model: &Model, explain: bool, spread: Spread) -> Plans {
             (*name, lower(&mut program, model, &set, PICTURES, mode))
         })
         .collect();
-    Plans { program, steps, explain }
+    let unfused = unfused(&mut program, &set);
+    Plans { program, steps, explain, unfused }
 }
 
 fn load(player: &mut dyn Player, model: &Model) {
@@ -207,12 +235,18 @@ fn check(device: &mut dyn Device, plans: &Plans, gates: &Gates) {
             failures.push(format!("{what}: {error:.3e} > {most:.0e}"));
         }
     };
-    // Grad-CAM on the initial weights.
+    // The initial weights' activations.
+    device.player().play(plans.unfused, &[step(1)]).expect("convolutions and pools");
+    for (i, layer) in (1..).zip(LAYERS) {
+        for (name, tensor) in [(layer.to_owned(), "full"), (format!("max_pooling2d_{i}"), "pooled")] {
+            let activation = device.tensor(&format!("{layer}/{tensor}"));
+            gate(format!("{name} activation"), summary_error(&name, &activation, &golden["acts"][&name]), gates.activation);
+        }
+    }
+    // Grad-CAM on them.
     for (mode, plan) in &plans.explain {
         device.player().play(*plan, &[step(1)]).expect("explain");
         for layer in LAYERS {
-            let activation = device.tensor(&format!("{layer}/y"));
-            gate(format!("{layer} activation"), summary_error(layer, &activation, &golden["acts"][layer]), gates.activation);
             for (tensor, key, most) in [
                 ("cam_alpha", "weights", gates.cam),
                 ("cam_raw", "raw", gates.cam),

@@ -107,7 +107,9 @@ fn stated_bytes_are_those_of_the_buffers_and_stated_products_are_counted() {
             } else if products {
                 // Of a picture's four channels three count.
                 let channels = if pictures { 3.0 } else { product(&["in_c"]) };
-                let taps = product(&["k_h", "k_w"]) * channels;
+                // Grad-CAM's map weighs what the taps make.
+                let weighed = if kernel.key.starts_with("conv2d_relu_map") { 1.0 } else { 0.0 };
+                let taps = product(&["k_h", "k_w"]) * channels + weighed;
                 assert_eq!(
                     cost.flops,
                     2.0 * share * (taps * product(&["batch", "out_h", "out_w", "out_c"])),

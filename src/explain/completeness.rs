@@ -50,21 +50,26 @@ pub(super) fn of_batch(engine: &mut Engine, batch: usize) -> Result<Vec<Vec<Comp
             _ => layer,
         };
         let n = per_picture(at);
+        let mut read = |tensor: &str| engine.player().read(&format!("{}/{tensor}", at.name));
         if let LayerOp::Conv2d { .. } = layer.op {
-            let y = engine.player().read(&format!("{}/y", at.name))?;
-            let dy = engine.player().read(&format!("{}/dy", at.name))?;
+            let [y, dy] = [read("y")?, read("dy")?];
             for (b, checks) in checks.iter_mut().enumerate() {
                 let (evidence, size) = dot(&y[b * n..(b + 1) * n], &dy[b * n..(b + 1) * n]);
                 let scale = size + scale[b];
                 checks.insert(0, Completeness { layer: name.clone(), score: score[b], evidence, biases: biases[b], scale });
             }
         }
-        let gradient = match layer.op {
-            LayerOp::Conv2d { .. } | LayerOp::Dense { relu: true } => format!("{}/dz", at.name),
-            LayerOp::Dense { relu: false } => format!("{name}/dy"),
+        let dz = match layer.op {
+            LayerOp::Conv2d { .. } => {
+                let [y, mut dz] = [read("y")?, read("dy")?];
+                // The relu is closed where the pool passes on nothing.
+                dz.iter_mut().zip(y).for_each(|(dz, y)| *dz = if y > 0.0 { *dz } else { 0.0 });
+                dz
+            }
+            LayerOp::Dense { relu: true } => read("dz")?,
+            LayerOp::Dense { relu: false } => read("dy")?,
             _ => continue,
         };
-        let dz = engine.player().read(&gradient)?;
         let bias = engine.player().read(&format!("{name}/bias"))?;
         for b in 0..batch {
             for pixel in dz[b * n..(b + 1) * n].chunks_exact(bias.len()) {

@@ -1,9 +1,8 @@
 //! Lowers the layer list to plans: the forward list, and the same list reversed.
 //!
-//! Activations are `layer/y`, their gradients `layer/dy`; `layer/dz` is the gradient before the relu. Training and evaluation
-//! fuse convolution, relu and pool, and their first layer reads the pictures' bytes where they lie. Explaining keeps the full-size
-//! activation, which the maps are made of, but not its gradient: behind the pool are the same values without the three zeros to
-//! each. Its first layer reads floats (`x`).
+//! Activations are `layer/y`, their gradients `layer/dy`; a dense layer's `layer/dz` is the gradient before the relu. Convolution, relu and
+//! pool are one, and the first layer reads the pictures' bytes where they lie. No convolution's output is kept at full size: Grad-CAM's
+//! maps are made by computing it again, and the other techniques' gradients are not 0 only where the pool has the value too.
 
 use super::{Layer, LayerOp, Model, Shape};
 use crate::kernel::Dims;
@@ -14,9 +13,8 @@ use crate::ops::conv2d::Conv2dDims;
 use crate::ops::dense::DenseDims;
 use crate::ops::dense_bias_relu::MOST_OUTPUTS;
 use crate::ops::dropout::DropoutDims;
-use crate::ops::gather::{ChunkDims, GatherDims};
+use crate::ops::gather::ChunkDims;
 use crate::ops::gradcam::GradCamDims;
-use crate::ops::maxpool2x2::MaxPoolDims;
 use crate::ops::padded;
 use crate::ops::pictures::PicturesDims;
 use crate::ops::relu::FlatDims;
@@ -127,9 +125,6 @@ pub fn lower(program: &mut Program, model: &Model, set: &PictureSet, batch: usiz
     for first in (0..batch).step_by(part) {
         let here = part.min(batch - first);
         let mut lowering = Lowering { program, model, set, batch: here, first, whole: batch, mode };
-        if !lowering.fused() {
-            lowering.gather();
-        }
         for i in 0..model.layers.len() {
             lowering.forward(i);
         }
@@ -204,14 +199,10 @@ impl Lowering<'_> {
         matches!(self.mode, Mode::Train)
     }
 
-    fn fused(&self) -> bool {
-        !matches!(self.mode, Mode::Explain(_))
-    }
-
-    /// Name of the activation that layer `i` reads. The first layer's, `x`, is there to explain only.
+    /// Name of the activation that layer `i` reads. The first layer has none: it reads pictures.
     fn input(&self, i: usize) -> String {
         match i {
-            0 => "x".into(),
+            0 => "pictures".into(),
             _ => self.output(i - 1),
         }
     }
@@ -237,11 +228,6 @@ impl Lowering<'_> {
     /// Of the convolution and its pool in one.
     fn fused_dims(&self, layer: &Layer) -> Conv2dDims {
         self.conv_dims(layer).spread(self.program.spread)
-    }
-
-    fn pool_dims(&self, layer: &Layer) -> MaxPoolDims {
-        let Shape::Image([h, w, c]) = layer.input else { panic!("{} pools no image", layer.name) };
-        MaxPoolDims { batch: self.batch as u32, in_h: h as u32, in_w: w as u32, c: padded(c) as u32 }
     }
 
     fn dense_dims(&self, i: usize, relu: bool) -> DenseDims {
@@ -277,14 +263,6 @@ impl Lowering<'_> {
         format!("{}/{what}", self.set.name)
     }
 
-    fn gather(&mut self) {
-        let [h, w] = self.model.settings.size;
-        for (images, chunk) in self.chunks() {
-            let dims = GatherDims { batch: self.batch as u32, pixels: (h * w) as u32, chunk };
-            self.program.dispatch("input", "gather.forward", dims.words(), &[&images, &self.set_tensor("order"), "x"]);
-        }
-    }
-
     /// The set's chunks: their tensors, and where the batch's pictures lie in them.
     fn chunks(&self) -> Vec<(String, ChunkDims)> {
         let place = |(k, (first, len)): (usize, (usize, usize))| {
@@ -302,37 +280,29 @@ impl Lowering<'_> {
         let (x, y) = (self.input(i), self.output(i));
         match layer.op {
             LayerOp::Conv2d { .. } => {
-                if self.fused() {
-                    let dims = self.fused_dims(layer);
-                    let conv = if self.training() { dims } else { dims.without_gradient() };
-                    let pool = self.model.layers[i + 1].name.as_str();
-                    let [y, argmax] = ["y", "argmax"].map(|t| format!("{pool}/{t}"));
-                    if i == 0 {
-                        for (images, chunk) in self.chunks() {
-                            let tensors = [&*images, &kernel, &bias, &self.set_tensor("order"), &y, &argmax];
-                            let dims = PicturesDims { conv, chunk }.words();
-                            self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward_pictures", dims, &tensors);
-                        }
-                    } else {
-                        let tensors = [&*x, &kernel, &bias, &y, &argmax];
-                        self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward", conv.words(), &tensors);
+                let dims = self.fused_dims(layer);
+                let conv = if matches!(self.mode, Mode::Evaluate) { dims.without_gradient() } else { dims };
+                let pool = self.model.layers[i + 1].name.as_str();
+                let [y, argmax] = ["y", "argmax"].map(|t| format!("{pool}/{t}"));
+                if i == 0 {
+                    for (images, chunk) in self.chunks() {
+                        let tensors = [&*images, &kernel, &bias, &self.set_tensor("order"), &y, &argmax];
+                        let dims = PicturesDims { conv, chunk }.words();
+                        self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward_pictures", dims, &tensors);
                     }
                 } else {
-                    let dims = self.conv_dims(layer).words();
-                    self.program.dispatch(name, "conv2d.forward", dims, &[&x, &kernel, &bias, &y]);
+                    let tensors = [&*x, &kernel, &bias, &y, &argmax];
+                    self.program.dispatch(name, "conv2d_relu_maxpool2x2.forward", conv.words(), &tensors);
                 }
             }
-            LayerOp::MaxPool2x2 if self.fused() => {}
-            LayerOp::MaxPool2x2 => {
-                let dims = self.pool_dims(layer).words();
-                self.program.dispatch(name, "maxpool2x2.forward", dims, &[&x, &y, &format!("{name}/argmax")]);
-            }
+            // Its convolution pools.
+            LayerOp::MaxPool2x2 => {}
             LayerOp::Flatten => {}
             LayerOp::Dense { relu } => {
                 let d = self.dense_dims(i, relu);
                 let dims = d.words();
                 // Of few outputs a workgroup makes all at once, and with one partial sum there is nothing to add up.
-                if self.fused() && d.splits == 1 && d.out_n <= MOST_OUTPUTS && self.dropped_at_once(i).is_none() {
+                if d.splits == 1 && d.out_n <= MOST_OUTPUTS && self.dropped_at_once(i).is_none() {
                     self.program.dispatch(name, "dense_bias_relu.forward", dims, &[&x, &kernel, &bias, &y]);
                     return;
                 }
@@ -454,16 +424,12 @@ impl Lowering<'_> {
                     self.program.dispatch(name, "dense.backward_weight", d.words(), &[&x, at_z, &dkernel, &dbias]);
                 }
             }
-            LayerOp::MaxPool2x2 if self.needs_full_gradient() => {
-                let dims = self.pool_dims(layer).words();
-                self.program.dispatch(name, "maxpool2x2.backward", dims, &[&dy, &format!("{name}/argmax"), &dx]);
-            }
             LayerOp::MaxPool2x2 => {}
             LayerOp::Conv2d { .. } => {
                 let d = self.fused_dims(layer);
                 let partial = format!("{name}/dpartial");
                 let pool = self.model.layers[i + 1].name.as_str();
-                let [y, dy, dz, argmax] = ["y", "dy", "dz", "argmax"].map(|t| format!("{pool}/{t}"));
+                let [dy, argmax] = ["dy", "argmax"].map(|t| format!("{pool}/{t}"));
                 let op = "conv2d_relu_maxpool2x2";
                 if self.training() && i == 0 {
                     let of_chunk = format!("{name}/dpartial_of_chunk");
@@ -480,15 +446,10 @@ impl Lowering<'_> {
                 } else if self.training() {
                     let tensors = [&*x, &dy, &argmax, &partial];
                     self.program.dispatch(name, &format!("{op}.backward_weight"), d.words(), &tensors);
-                } else {
-                    // The codes of an unfused pool do not tell where the relu is closed.
-                    let dims = FlatDims { len: d.pooled_len() as u32 }.words();
-                    self.program.dispatch(name, "relu.backward", dims, &[&dy, &y, &dz]);
                 }
                 // Nobody asks for the pictures' own gradient.
                 if i > 0 {
-                    let gradient = if self.training() { &dy } else { &dz };
-                    let tensors = [&**gradient, &argmax, &kernel, &dx];
+                    let tensors = [&*dy, &argmax, &kernel, &dx];
                     self.program.dispatch(name, &format!("{op}.backward_input"), d.words(), &tensors);
                 }
                 if self.updates_at_once() {
@@ -510,38 +471,47 @@ impl Lowering<'_> {
         }
     }
 
-    /// Whether the maps are made of the gradient at every pixel.
-    fn needs_full_gradient(&self) -> bool {
-        matches!(self.mode, Mode::Explain(Explain { technique: Technique::Hirescam | Technique::Layercam, .. }))
-    }
-
     fn map(&mut self, i: usize, explain: Explain) {
         let (layer, pool) = (&self.model.layers[i], &self.model.layers[i + 1]);
         let (Shape::Image([h, w, c]), Shape::Image([pool_h, pool_w, _])) = (layer.output, pool.output) else {
             panic!("{} gives no image", layer.name)
         };
-        let technique = match explain.technique {
-            Technique::Gradcam => 0,
-            Technique::Hirescam => 1,
-            Technique::Layercam => 2,
-        };
+        let positive = u32::from(explain.technique == Technique::Layercam);
         let [batch, area] = [self.batch, h * w].map(|n| n as u32);
         let sized =
-            |[h, w]: [usize; 2]| GradCamDims { batch, h: h as u32, w: w as u32, c: padded(c) as u32, technique, area }.words();
+            |[h, w]: [usize; 2]| GradCamDims { batch, h: h as u32, w: w as u32, c: padded(c) as u32, positive, area }.words();
         let (dims, pooled) = (sized([h, w]), sized([pool_h, pool_w]));
         let name = layer.name.as_str();
-        let [y, dy, rows, alpha, raw, row_max, normalised, cam] =
-            ["y", "dy", "cam_rows", "cam_alpha", "cam_raw", "cam_row_max", "cam_normalised", "cam"]
-                .map(|t| format!("{name}/{t}"));
-        self.program.dispatch(name, "gradcam.row_sum", pooled.clone(), &[&format!("{}/dy", pool.name), &rows]);
-        self.program.dispatch(name, "gradcam.weights", pooled, &[&rows, &alpha]);
-        // Grad-CAM itself does not look at the gradient any more.
-        let gradient = if self.needs_full_gradient() { &dy } else { &y };
-        self.program.dispatch(name, "gradcam.map", dims.clone(), &[gradient, &y, &alpha, &raw]);
+        let [rows, alpha, raw, row_max, normalised, cam] =
+            ["cam_rows", "cam_alpha", "cam_raw", "cam_row_max", "cam_normalised", "cam"].map(|t| format!("{name}/{t}"));
+        let [y, dy, argmax] = ["y", "dy", "argmax"].map(|t| format!("{}/{t}", pool.name));
+        if explain.technique == Technique::Gradcam {
+            self.program.dispatch(name, "gradcam.row_sum", pooled.clone(), &[&dy, &rows]);
+            self.program.dispatch(name, "gradcam.weights", pooled, &[&rows, &alpha]);
+            self.weighted_sum(i, &alpha, &raw);
+        } else {
+            self.program.dispatch(name, "gradcam.map", dims.clone(), &[&dy, &y, &argmax, &raw]);
+        }
         self.program.dispatch(name, "gradcam.row_maximum", dims.clone(), &[&raw, &row_max]);
         self.program.dispatch(name, "gradcam.normalise", dims, &[&raw, &row_max, &normalised]);
         let dims = ResizeDims::new(self.batch, [h, w], self.model.settings.size).words();
         self.program.dispatch(name, "resize.bilinear", dims, &[&normalised, &cam]);
+    }
+
+    /// Grad-CAM's map of convolution `i`, by its channels' weights.
+    fn weighted_sum(&mut self, i: usize, alpha: &str, raw: &str) {
+        let layer = &self.model.layers[i];
+        let name = layer.name.as_str();
+        let conv = self.conv_dims(layer).without_gradient();
+        let [kernel, bias] = ["kernel", "bias"].map(|p| format!("{name}/{p}"));
+        if i == 0 {
+            for (images, chunk) in self.chunks() {
+                let tensors = [&*images, &kernel, &bias, &self.set_tensor("order"), alpha, raw];
+                self.program.dispatch(name, "conv2d_relu_map.forward_pictures", PicturesDims { conv, chunk }.words(), &tensors);
+            }
+        } else {
+            self.program.dispatch(name, "conv2d_relu_map.forward", conv.words(), &[&self.input(i), &kernel, &bias, alpha, raw]);
+        }
     }
 }
 
@@ -571,30 +541,36 @@ mod tests {
         let model = Model::new(&settings, 2).unwrap();
         let set = PictureSet { name: "some", pictures: 9, chunk: 4, table: 5 };
         let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
-        // Means apart from the head, forward passes of dropout by itself and with what is before it, tables filled, gradients of a layer's input by a
-        // pool and by a convolution.
+        // Means apart from the head, forward passes of dropout by itself and with what is before it, tables filled, gradients of a
+        // convolution's input, maps by weights and by the pool's places.
         for (mode, counts) in [
-            (Mode::Train, [0, 0, 1, 0, 0, 1]),
-            (Mode::TrainInParts(2), [1, 3, 0, 0, 0, 3]),
-            (Mode::Evaluate, [0, 0, 0, 2, 0, 0]),
-            (Mode::Explain(explain), [1, 0, 0, 2, 0, 1]),
+            (Mode::Train, [0, 0, 1, 0, 1, 0, 0]),
+            (Mode::TrainInParts(2), [1, 3, 0, 0, 3, 0, 0]),
+            (Mode::Evaluate, [0, 0, 0, 2, 0, 0, 0]),
+            (Mode::Explain(explain), [1, 0, 0, 2, 1, 1, 0]),
+            (Mode::Explain(Explain { technique: Technique::Hirescam, ..explain }), [1, 0, 0, 2, 1, 0, 2]),
+            (Mode::Explain(Explain { technique: Technique::Layercam, ..explain }), [1, 0, 0, 2, 1, 0, 2]),
         ] {
             let mut program = Program::new();
             let plan = lower(&mut program, &model, &set, 5, mode);
             let dispatches = &program.plans[plan.0].dispatches;
             let calls = |key: &str| dispatches.iter().filter(|d| d.kernel.key == key).count();
             let head = |d: &&crate::plan::Dispatch| d.kernel.key.starts_with("sigmoid_bce");
-            let keys =
-                ["batch_mean.forward", "dropout.forward", "bias_relu_dropout.forward", "collect.forward", "maxpool2x2.backward"];
-            let got = keys.map(calls);
-            assert_eq!(got, counts[..5], "{mode:?}");
-            assert_eq!(calls("conv2d_relu_maxpool2x2.backward_input"), counts[5], "{mode:?}");
-            // Both dense layers of every part, but not one with its dropout, nor to explain.
+            let keys = [
+                "batch_mean.forward",
+                "dropout.forward",
+                "bias_relu_dropout.forward",
+                "collect.forward",
+                "conv2d_relu_maxpool2x2.backward_input",
+                "conv2d_relu_map.forward",
+                "gradcam.map",
+            ];
+            assert_eq!(keys.map(calls), counts, "{mode:?}");
+            // Both dense layers of every part, but not one with its dropout.
             let whole = match mode {
                 Mode::Train => 1,
                 Mode::TrainInParts(_) => 6,
-                Mode::Evaluate => 2,
-                Mode::Explain(_) => 0,
+                Mode::Evaluate | Mode::Explain(_) => 2,
             };
             assert_eq!(calls("dense_bias_relu.forward"), whole, "{mode:?}");
             // Every part is as large as it says.
@@ -604,9 +580,10 @@ mod tests {
             // Every part is made of every chunk's pictures, and the weights' sums of a part are added up.
             let [forward, weight] =
                 ["forward", "backward_weight"].map(|e| calls(&format!("conv2d_relu_maxpool2x2.{e}_pictures")));
-            let [trains, explains] = [!matches!(mode, Mode::Evaluate | Mode::Explain(_)), matches!(mode, Mode::Explain(_))];
+            let trains = !matches!(mode, Mode::Evaluate | Mode::Explain(_));
             let chunks = 3 * parts;
-            assert_eq!((calls("gather.forward"), forward), if explains { (chunks, 0) } else { (0, chunks) }, "{mode:?}");
+            assert_eq!(forward, chunks, "{mode:?}");
+            assert_eq!(calls("conv2d_relu_map.forward_pictures"), chunks * counts[5], "{mode:?}");
             // A later part's gradients are added to an earlier one's: two convolutions, two dense layers, kernel and bias.
             let [sums, parts_added] = if trains { [chunks - parts, 8 * (parts - 1)] } else { [0, 0] };
             assert_eq!((weight, calls("accumulate.add")), (if trains { chunks } else { 0 }, sums + parts_added), "{mode:?}");

@@ -36,12 +36,19 @@ pub fn full(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y: &
     forward(arch, d, x, inputs, [d.out_h, d.out_w].map(|n| n as usize), Out::full(d, y));
 }
 
+/// The maps of all pictures: with weight and bias the channels' weights, (batch, out_c).
+pub fn map(arch: Arch, d: &Conv2dDims, x: Input<f32>, [weight, bias, alpha]: [&[f32]; 3], raw: &mut [f32]) {
+    forward(arch, d, x, [weight, bias], [d.out_h, d.out_w].map(|n| n as usize), Out::map(d, alpha, raw));
+}
+
 /// What a picture's windows leave.
 pub enum Out<'a> {
     /// The maxima of their windows and where these lie, which is empty where no gradient asks for it.
     Pooled(&'a mut [f32], &'a mut [u8]),
     /// All of their pixels.
     Full(&'a mut [f32]),
+    /// With these weights of the channels, each pixel's weighted sum behind the relu.
+    Map(&'a [f32], &'a mut [f32]),
 }
 
 impl<'a> Out<'a> {
@@ -71,6 +78,12 @@ impl<'a> Out<'a> {
     /// The pictures of a full-size `y`.
     pub fn full(d: &Conv2dDims, y: &'a mut [f32]) -> impl IndexedParallelIterator<Item = Self> {
         y.par_chunks_mut(super::product(&[d.out_h, d.out_w, d.out_c])).map(Out::Full)
+    }
+
+    /// The pictures of maps, by their channels' weights.
+    pub fn map(d: &Conv2dDims, alpha: &'a [f32], raw: &'a mut [f32]) -> impl IndexedParallelIterator<Item = Self> {
+        let maps = raw.par_chunks_mut(super::product(&[d.out_h, d.out_w]));
+        maps.zip(alpha.par_chunks(d.out_c as usize)).map(|(raw, alpha)| Out::Map(alpha, raw))
     }
 }
 
@@ -129,6 +142,7 @@ impl WithSimd for Picture<'_> {
                     Out::Pooled(&mut y[first..][..len], if codes.is_empty() { &mut [] } else { &mut codes[first..][..len] })
                 }
                 Out::Full(y) => Out::Full(&mut y[top * w * pixel..][..2 * w * pixel]),
+                Out::Map(alpha, raw) => Out::Map(alpha, &mut raw[top * w..][..2 * w]),
             };
             if padding {
                 windows::<S, 3>(simd, inputs, [pitch, w], relu, row, wide);
@@ -139,7 +153,7 @@ impl WithSimd for Picture<'_> {
     }
 }
 
-/// A row of windows, `[window][co]` or `[row][pixel][co]`, from the four rows of `x` under it, `[row][pixel][ci]`: `pitch` pixels
+/// A row of windows, `[window][co]`, `[row][pixel][co]` or `[row][pixel]`, from the four rows of `x` under it, `[row][pixel][ci]`: `pitch` pixels
 /// of `x` in each for `w` pixels of the sum. The first `IN` channels are summed up.
 #[inline(always)]
 fn windows<S: Simd, const IN: usize>(
@@ -161,6 +175,7 @@ fn windows<S: Simd, const IN: usize>(
         for (r, row) in rows.iter_mut().enumerate() {
             *row = x[(r * pitch + first) * IN_C..].first_chunk().expect("the rows reach under every window");
         }
+        let mut totals = [[simd.splat_f32s(0.0); 2 * WINDOWS]; 2];
         for co in 0..row {
             // [row of the window][pixel]
             let mut sums = [[bias[co]; 2 * WINDOWS]; 2];
@@ -195,6 +210,21 @@ fn windows<S: Simd, const IN: usize>(
                             y[(a * w + first + b) * row + co] = if closes { relu(simd, z) } else { z };
                         }
                     }
+                }
+                Out::Map(alpha, _) => {
+                    let alpha = vectors::<S>(alpha)[co];
+                    for (totals, sums) in totals.iter_mut().zip(sums) {
+                        for (total, z) in totals.iter_mut().zip(sums) {
+                            *total = simd.mul_add_e_f32s(alpha, relu(simd, z), *total);
+                        }
+                    }
+                }
+            }
+        }
+        if let Out::Map(_, raw) = &mut to {
+            for (a, totals) in totals.into_iter().enumerate() {
+                for (raw, total) in raw[a * w + first..].iter_mut().zip(totals) {
+                    *raw = simd.reduce_sum_f32s(total);
                 }
             }
         }

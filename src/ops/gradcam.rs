@@ -1,27 +1,33 @@
 //! Grad-CAM (Selvaraju et al. 2017), HiResCAM (Draelos and Carin 2020) and LayerCAM (Jiang et al. 2021) on one convolution
 //! layer: `shaders/gradcam.wgsl`.
 //!
-//! With A the layer's output after the relu and g the score's gradient there: Grad-CAM `sum_c mean(g)_c A_c`, HiResCAM
-//! `sum_c g_c A_c`, LayerCAM `sum_c relu(g_c) A_c`; then `max(map, 0) / max(map)`.
+//! With A the layer's output after the relu and g the score's gradient there: Grad-CAM `sum_c mean(g)_c A_c`
+//! ([`super::conv2d_relu_map`]), HiResCAM `sum_c g_c A_c`, LayerCAM `sum_c relu(g_c) A_c`; then `max(map, 0) / max(map)`.
+//!
+//! Behind the layer's pool lie the same gradients without the zeros between them, and the values of A that they belong to: that is where the
+//! means are taken and where HiResCAM and LayerCAM are summed up.
 
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, grid, passes, random_input};
+use super::conv2d_relu_maxpool2x2::codes;
+use super::product;
+use crate::kernel::{
+    Binding, Bound, Call, Cost, Dims, Kernel, PLACES_WGSL, Real, SLICE_WGSL, Values, grid, passes, random_input,
+};
 use rayon::prelude::*;
 
 crate::dims! {
-    /// One layer's activations and the technique.
+    /// One layer's map or gradient.
     pub struct GradCamDims {
         /// Pictures in the batch.
         batch,
-        /// Height of the layer's output.
+        /// Height of the layer's output; of the sums over the gradient, of its pool's.
         h,
-        /// Width.
+        /// Width likewise.
         w,
         /// Channels, a multiple of 4.
         c,
-        /// 0 Grad-CAM, 1 HiResCAM, 2 LayerCAM.
-        technique,
-        /// Pixels that the weights are means over: the layer's, also where the sums run over the gradient behind its pool, which
-        /// holds the same values without the zeros between them.
+        /// 1 where only positive gradients count (LayerCAM), else 0 (HiResCAM).
+        positive,
+        /// Pixels that the weights are means over: the layer's.
         area,
     }
 }
@@ -51,6 +57,13 @@ fn weights_len(d: &[u32]) -> usize {
     let [n, _, _, c] = GradCamDims::of(d).sizes();
     n * c
 }
+fn windows_len(d: &[u32]) -> usize {
+    let d = GradCamDims::of(d);
+    product(&[d.batch, d.h / 2, d.w / 2, d.c])
+}
+fn places_len(d: &[u32]) -> usize {
+    windows_len(d) / 4
+}
 fn map_len(d: &[u32]) -> usize {
     let [n, h, w, _] = GradCamDims::of(d).sizes();
     n * h * w
@@ -65,17 +78,26 @@ fn cases() -> Vec<Vec<u32>> {
         [1, 1, 1, 4, 0],
         [16, 1, 2, 4, 0],
         [2, 3, 5, 12, 1],
-        [5, 9, 7, 8, 2],
+        [5, 9, 7, 8, 1],
         [1, 126, 126, 16, 0],
         [2, 61, 61, 32, 1],
         [3, 28, 28, 64, 0],
     ]
-    .map(|[batch, h, w, c, technique]: [u32; 5]| {
+    .map(|[batch, h, w, c, positive]: [u32; 5]| {
         // Half of them as behind a pool of an odd size.
         let area = if c.is_multiple_of(16) { (2 * h + 1) * (2 * w) } else { h * w };
-        GradCamDims { batch, h, w, c, technique, area }.words()
+        GradCamDims { batch, h, w, c, positive, area }.words()
     })
     .to_vec()
+}
+
+/// Those with a window, and none too large.
+fn map_cases() -> Vec<Vec<u32>> {
+    cases().into_iter().filter(|d| windows_len(d) > 0).collect()
+}
+
+fn map_input(d: &[u32], name: &'static str, seed: u32) -> Option<Values> {
+    (name == "taken").then(|| codes(places_len(d), seed))
 }
 
 /// A kernel's grid, its loop passes and its cost.
@@ -101,7 +123,7 @@ const fn kernel(
         formula,
         file: "gradcam.wgsl",
         source: SOURCE,
-        shared: &[SLICE_WGSL],
+        shared: &[SLICE_WGSL, PLACES_WGSL],
         entry,
         dims: GradCamDims::FIELDS,
         step: false,
@@ -137,24 +159,28 @@ pub const KERNELS: &[Kernel] = &[
         crate::twin!(weights),
         Bound::Twin(|d| f64::from(GradCamDims::of(d).h) + 5.0),
     ),
-    kernel(
-        "gradcam.map",
-        "raw[n,y,x] = sum_c alpha[n,c] x[n,y,x,c]; HiResCAM: sum_c dx x; LayerCAM: sum_c relu(dx) x",
-        "map",
-        &[
-            Binding::read("dx", x_len),
-            Binding::read("x", x_len),
-            Binding::read("channel_weights", weights_len),
-            Binding::write("raw", map_len),
-        ],
-        (
-            |d| grid(map_len(d)),
-            |d| passes(&[GradCamDims::of(d).c as usize / 4]),
-            |d| cost(2 * x_len(d), &[x_len(d), x_len(d), weights_len(d), map_len(d)]),
-        ),
-        crate::twin!(map),
-        Bound::Twin(|d| f64::from(GradCamDims::of(d).c) + 1.0),
-    ),
+    Kernel {
+        cases: map_cases,
+        input: map_input,
+        ..kernel(
+            "gradcam.map",
+            "raw[n,y,x] = over the channels whose window took the pixel sum_c dx pooled (HiResCAM) or, if positive, sum_c relu(dx) pooled (LayerCAM)",
+            "map",
+            &[
+                Binding::read("dx", windows_len),
+                Binding::read("pooled", windows_len),
+                Binding::read("taken", places_len).words(),
+                Binding::write("raw", map_len),
+            ],
+            (
+                |d| grid(map_len(d)),
+                |d| passes(&[GradCamDims::of(d).c as usize / 4]),
+                |d| cost(2 * windows_len(d), &[windows_len(d), windows_len(d), places_len(d), map_len(d)]),
+            ),
+            crate::twin!(map),
+            Bound::Twin(|d| f64::from(GradCamDims::of(d).c) + 1.0),
+        )
+    },
     kernel(
         "gradcam.row_maximum",
         "row_max[n,y] = max_x raw[n,y,x]",
@@ -209,29 +235,23 @@ fn weights<T: Real>(call: &mut Call<T>) {
 fn map<T: Real>(call: &mut Call<T>) {
     let d: GradCamDims = call.dims();
     let [n, h, w, c] = d.sizes();
-    let (dx, x, alpha) = (call.read(0), call.read(1), call.read(2));
-    let rows = call.writes[0].f_mut()[..n * h * w].par_chunks_exact_mut(w).with_min_len(TASK);
-    rows.enumerate().for_each(|(row, raw)| {
-        let shared = &alpha[row / h * c..][..c];
-        let pixels = x[row * w * c..].chunks_exact(c).zip(dx[row * w * c..].chunks_exact(c));
-        // The choice stands outside the loop over channels, which is then one straight dot product.
-        match d.technique {
-            0 => raw.iter_mut().zip(pixels).for_each(|(raw, (a, _))| *raw = dot(shared, a, |weight| weight)),
-            1 => raw.iter_mut().zip(pixels).for_each(|(raw, (a, g))| *raw = dot(g, a, |g| g)),
-            _ => raw.iter_mut().zip(pixels).for_each(|(raw, (a, g))| *raw = dot(g, a, |g| g.max(T::zero()))),
+    let [pool_h, pool_w] = [h / 2, w / 2];
+    let (dx, pooled, taken) = (call.read(0), call.read(1), call.reads[2].u());
+    let maps = call.writes[0].f_mut()[..n * h * w].par_chunks_exact_mut(h * w);
+    maps.enumerate().for_each(|(n, raw)| {
+        raw.fill(T::zero());
+        for window in 0..pool_h * pool_w {
+            let first = (2 * (window / pool_w)) * w + 2 * (window % pool_w);
+            let at = (n * pool_h * pool_w + window) * c;
+            for i in at..at + c {
+                let place = taken[i / 4].to_le_bytes()[i % 4] as usize;
+                if place < 4 {
+                    let g = if d.positive != 0 { dx[i].max(T::zero()) } else { dx[i] };
+                    raw[first + place / 2 * w + place % 2] += g * pooled[i];
+                }
+            }
         }
     });
-}
-
-/// The sum of `of(g) a` over the channels, in four running sums: channels come in fours.
-fn dot<T: Real>(g: &[T], a: &[T], of: impl Fn(T) -> T) -> T {
-    let mut sums = [T::zero(); 4];
-    for (g, a) in g.chunks_exact(4).zip(a.chunks_exact(4)) {
-        for k in 0..4 {
-            sums[k] += of(g[k]) * a[k];
-        }
-    }
-    (sums[0] + sums[1]) + (sums[2] + sums[3])
 }
 
 /// The largest of `values`; a NaN is passed over, as by [`f32::max`].

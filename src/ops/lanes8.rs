@@ -14,6 +14,8 @@ use crate::kernel::{
 
 pub(super) const LOW_HIGH_WGSL: &str = include_str!("../../shaders/shared/low_high.wgsl");
 pub(super) const WINOGRAD4_WGSL: &str = include_str!("../../shaders/shared/winograd4.wgsl.jinja");
+/// `shaders/shared/winograd4_tiles.wgsl.jinja`.
+pub(super) const TILES_WGSL: &str = include_str!("../../shaders/shared/winograd4_tiles.wgsl.jinja");
 pub(super) const STORE_TILE_WGSL: &str = include_str!("../../shaders/shared/store_tile.wgsl.jinja");
 
 /// Lanes of a workgroup.
@@ -40,9 +42,15 @@ pub(super) fn outputs_fit(d: &Conv2dDims) -> bool {
     small(d) && d.out_c.is_multiple_of(2 * LANES)
 }
 
-fn forward_fits(d: &[u32]) -> bool {
+pub(super) fn forward_fits(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
     outputs_fit(d) && matches!(d.in_c, 8 | 16 | 24 | 32)
+}
+
+/// What the text of the forward kernels is made for.
+pub(super) fn forward_constants<const CARRIED: bool>(d: &[u32]) -> Vec<(&'static str, u32)> {
+    let d = Conv2dDims::of(d);
+    vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(!valid(d))), ("CARRIED", u32::from(CARRIED))]
 }
 
 fn input_fits<const LANE_C: u32>(d: &[u32]) -> bool {
@@ -133,7 +141,7 @@ fn dense_cases() -> Vec<Vec<u32>> {
         .to_vec()
 }
 
-fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
+pub(super) fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     shapes().iter().map(Dims::words).filter(|d| fits(d)).collect()
 }
 
@@ -211,7 +219,7 @@ pub const KERNELS: &[Kernel] = &[
 /// `CARRIED`: whether a tile's first two columns are those that the tile before it has transformed.
 const fn forward<const CARRIED: bool>(key: &'static str) -> Kernel {
     Kernel {
-        shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL, STORE_TILE_WGSL],
+        shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL, TILES_WGSL, STORE_TILE_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
@@ -228,15 +236,7 @@ const fn forward<const CARRIED: bool>(key: &'static str) -> Kernel {
             key,
             "lanes8/conv2d_relu_maxpool2x2_winograd4.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_winograd4.wgsl.jinja"),
-            variant("conv2d_relu_maxpool2x2.forward", forward_fits, |d| {
-                let d = Conv2dDims::of(d);
-                vec![
-                    ("IN_C", d.in_c),
-                    ("LANE_C", lane_channels(d.out_c)),
-                    ("PADDED", u32::from(!valid(d))),
-                    ("CARRIED", u32::from(CARRIED)),
-                ]
-            }),
+            variant("conv2d_relu_maxpool2x2.forward", forward_fits, forward_constants::<CARRIED>),
         )
     }
 }

@@ -8,6 +8,7 @@ pub mod batch_mean;
 pub mod bias_relu_dropout;
 pub mod collect;
 pub mod conv2d;
+pub mod conv2d_relu_map;
 pub mod conv2d_relu_maxpool2x2;
 pub mod coop;
 pub mod dense;

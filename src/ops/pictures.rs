@@ -35,7 +35,7 @@ impl Dims for PicturesDims {
 }
 
 /// The sizes of the convolution.
-fn conv(d: &[u32]) -> &Conv2dDims {
+pub(super) fn conv(d: &[u32]) -> &Conv2dDims {
     &PicturesDims::of(d).conv
 }
 
@@ -45,13 +45,13 @@ fn conv_words(d: &[u32]) -> &[u32] {
 }
 
 /// Channels that a picture has.
-const COLOURS: u32 = 3;
+pub(super) const COLOURS: u32 = 3;
 
-fn words_len(d: &[u32]) -> usize {
+pub(super) fn words_len(d: &[u32]) -> usize {
     let d = PicturesDims::of(d);
     product(&[d.chunk.chunk_len, d.conv.in_h, d.conv.in_w])
 }
-fn order_len(d: &[u32]) -> usize {
+pub(super) fn order_len(d: &[u32]) -> usize {
     PicturesDims::of(d).chunk.pictures as usize
 }
 fn pooled_len(d: &[u32]) -> usize {
@@ -60,10 +60,10 @@ fn pooled_len(d: &[u32]) -> usize {
 fn argmax_len(d: &[u32]) -> usize {
     conv(d).places_len()
 }
-fn weight_len(d: &[u32]) -> usize {
+pub(super) fn weight_len(d: &[u32]) -> usize {
     conv(d).weight_len()
 }
-fn bias_len(d: &[u32]) -> usize {
+pub(super) fn bias_len(d: &[u32]) -> usize {
     conv(d).out_c as usize
 }
 fn partial_len(d: &[u32]) -> usize {
@@ -81,7 +81,7 @@ fn cost(d: &[u32], own: usize) -> Cost {
 
 /// One whole window, odd sizes, padding, kernels that are no square, one block over, more rows than partial sums, the notebook's
 /// layer.
-fn cases() -> Vec<Conv2dDims> {
+pub(super) fn cases() -> Vec<Conv2dDims> {
     [
         Conv2dDims::new(1, [2, 2, 4], 4, [1, 1], false, true),
         Conv2dDims::new(2, [5, 7, 4], 12, [3, 3], false, true),
@@ -101,7 +101,7 @@ const LARGE: usize = 1 << 14;
 
 /// Convolutions with their pictures: all of the set in one chunk, in a batch and in a part of one; some of them in a first chunk and in a
 /// later one; none of them in the chunk, or behind the last. Of large ones, what takes longest: all of them.
-fn placed(convs: Vec<Conv2dDims>) -> Vec<Vec<u32>> {
+pub(super) fn placed(convs: Vec<Conv2dDims>) -> Vec<Vec<u32>> {
     let places = |conv: Conv2dDims| {
         let n = conv.batch;
         let whole = ChunkDims::whole(n + 4);
@@ -119,6 +119,10 @@ fn placed(convs: Vec<Conv2dDims>) -> Vec<Vec<u32>> {
     convs.into_iter().flat_map(places).collect()
 }
 
+/// `shaders/shared/pictures_block.wgsl`; it calls [`PICTURE_OF_WGSL`] and [`RESCALED_WGSL`].
+pub(super) const BLOCK_WGSL: &str = include_str!("../../shaders/shared/pictures_block.wgsl");
+/// `shaders/shared/winograd4_picture_tiles.wgsl.jinja`.
+pub(super) const TILES_WGSL: &str = include_str!("../../shaders/shared/winograd4_picture_tiles.wgsl.jinja");
 const SOURCE: &str = include_str!("../../shaders/conv2d_relu_maxpool2x2_pictures.wgsl");
 /// What that file refers to.
 const SHARED: &[&str] = &[
@@ -130,10 +134,11 @@ const SHARED: &[&str] = &[
     PLACES_WGSL,
     POOLED_WINDOW_WGSL,
     STORE_WINDOW_WGSL,
+    BLOCK_WGSL,
     fused::POOLED_BLOCK_WGSL,
 ];
 
-fn input(d: &[u32], name: &'static str, seed: u32) -> Option<Values> {
+pub(super) fn input(d: &[u32], name: &'static str, seed: u32) -> Option<Values> {
     match name {
         "order" => Some(shuffled(order_len(d), seed)),
         "taken" => Some(fused::codes(argmax_len(d), seed)),
@@ -228,7 +233,7 @@ const fn variant(of: &'static str, software: bool, fits: fn(&[u32]) -> bool, con
     Variant::new(of, needs, software, fits, constants)
 }
 
-fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Conv2dDims> {
+pub(super) fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Conv2dDims> {
     [
         Conv2dDims::new(1, [4, 4, 4], 16, [3, 3], false, true),
         Conv2dDims::new(2, [9, 6, 4], 48, [3, 3], false, true),
@@ -309,9 +314,20 @@ fn weight_fits<const MOST: u32>(d: &[u32]) -> bool {
     tile::weight_fits(conv_words(d)) && differs::<MOST>(d)
 }
 
-fn lanes8_fits(d: &[u32]) -> bool {
+pub(super) fn lanes8_fits(d: &[u32]) -> bool {
     lanes8::outputs_fit(conv(d))
 }
+
+/// What the text of the eight lanes' forward kernels is made for.
+pub(super) fn lanes8_constants(d: &[u32]) -> Vec<(&'static str, u32)> {
+    let d = conv(d);
+    let padded = !lanes8::valid(d);
+    vec![("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(padded)), ("PAIRED", u32::from(!padded && paired(d)))]
+}
+
+/// The transforms' own roundings, which count with so few channels: four in a row to a side of the input's and of the output's, three of the
+/// filters'.
+pub(super) const TRANSFORMS: f64 = 2.0 * (4.0 + 4.0 + 3.0);
 
 fn lanes8_weight_fits(d: &[u32]) -> bool {
     lanes8::weight_fits(conv_words(d))
@@ -339,6 +355,7 @@ pub const TECHNIQUES: &[Kernel] = &[
             RESCALED_WGSL,
             LOW_HIGH_WGSL,
             WINOGRAD4_WGSL,
+            TILES_WGSL,
             STORE_TILE_WGSL,
         ],
         grid: |d| {
@@ -350,12 +367,10 @@ pub const TECHNIQUES: &[Kernel] = &[
             let [rows, tiles] = [conv(d).out_h, conv(d).out_w].map(|n| (n as usize / 2).div_ceil(2));
             passes(&[rows, tiles.div_ceil(LANES as usize)]) + rows * (tiles + tiles.div_ceil(LANES as usize))
         },
-        // With so few channels the transforms' own roundings count: four in a row to a side of the input's and of the output's, three of
-        // the filters'.
         bound: Bound::Tile(
             |d| {
                 let d = conv(d);
-                f64::from(d.k_h * d.k_w * COLOURS) + 2.0 + 2.0 * (4.0 + 4.0 + 3.0)
+                f64::from(d.k_h * d.k_w * COLOURS) + 2.0 + TRANSFORMS
             },
             |d| conv(d).pooled_tiles(2),
         ),
@@ -366,15 +381,7 @@ pub const TECHNIQUES: &[Kernel] = &[
             "conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8",
             "lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
-            variant(KERNELS[0].key, true, lanes8_fits, |d| {
-                let d = conv(d);
-                let padded = !lanes8::valid(d);
-                vec![
-                    ("LANE_C", lane_channels(d.out_c)),
-                    ("PADDED", u32::from(padded)),
-                    ("PAIRED", u32::from(!padded && paired(d))),
-                ]
-            }),
+            variant(KERNELS[0].key, true, lanes8_fits, lanes8_constants),
         )
     },
     Kernel {

@@ -4,7 +4,7 @@
 //! TensorFlow computes them.
 
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, grid, no_loops, random_input};
+use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, grid, passes, random_input};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -51,6 +51,9 @@ fn y_len(d: &[u32]) -> usize {
     product(&[d.batch, d.out_h, d.out_w])
 }
 
+/// Rows of a column that an invocation makes.
+const ROWS: u32 = 16;
+
 /// The op's kernel.
 pub const KERNELS: &[Kernel] = &[Kernel {
     key: "resize.bilinear",
@@ -63,8 +66,11 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     dims: ResizeDims::FIELDS,
     step: false,
     bindings: &[Binding::read("x", x_len), Binding::write("y", y_len)],
-    grid: |d| grid(y_len(d)),
-    loops: no_loops,
+    grid: |d| {
+        let d = ResizeDims::of(d);
+        grid(product(&[d.batch, d.out_w, d.out_h.div_ceil(ROWS)]))
+    },
+    loops: |_| passes(&[ROWS as usize]),
     cost: |d| Cost { flops: 14.0 * y_len(d) as f64, bytes: 4.0 * (x_len(d) + y_len(d)) as f64 },
     made: 1.0,
     twin: crate::twin!(bilinear),

@@ -34,6 +34,12 @@ pub fn full(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y: &
     forward(arch, d, x, inputs, size, Out::full(d, y));
 }
 
+/// The maps of all pictures: with weight and bias the channels' weights, (batch, out_c). Windows as in [`full`].
+pub fn map(arch: Arch, d: &Conv2dDims, x: Input<f32>, [weight, bias, alpha]: [&[f32]; 3], raw: &mut [f32]) {
+    let size = [d.out_h, d.out_w].map(|n| n.div_ceil(2) as usize);
+    forward(arch, d, x, [weight, bias], size, Out::map(d, alpha, raw));
+}
+
 fn forward<'a>(
     arch: Arch,
     d: &Conv2dDims,
@@ -215,7 +221,7 @@ fn point<S: Simd>(simd: S, v: &[[[f32; CHUNK]; TILES]], u: &[S::f32s], m: &mut [
     }
 }
 
-/// One picture: `[window][co]` or `[row][pixel][co]` from `x`, `[row][pixel][ci]`, and `u` of [`weights`].
+/// One picture: `[window][co]`, `[row][pixel][co]` or `[row][pixel]` from `x`, `[row][pixel][ci]`, and `u` of [`weights`].
 #[inline(always)]
 fn picture<S: Simd>(simd: S, sizes: &Sizes, [x, u, bias]: [&[f32]; 3], mut to: Out, [v, m, wide]: [&mut [f32]; 3]) {
     let Sizes { pitch, in_c, out_c, windows, .. } = *sizes;
@@ -254,6 +260,7 @@ fn picture<S: Simd>(simd: S, sizes: &Sizes, [x, u, bias]: [&[f32]; 3], mut to: O
         let all = S::as_mut_simd_u32s(wide).0;
         for t in 0..count {
             let [oy, ox] = sizes.corner(first + t);
+            let mut totals = [simd.splat_f32s(0.0); 4];
             for co in 0..row {
                 let mut rows = [[simd.splat_f32s(0.0); 2]; 4];
                 for (r, row_of) in rows.iter_mut().enumerate() {
@@ -279,6 +286,17 @@ fn picture<S: Simd>(simd: S, sizes: &Sizes, [x, u, bias]: [&[f32]; 3], mut to: O
                             y[at * row + co] = if sizes.relu { relu(simd, z) } else { z };
                         }
                     }
+                    Out::Map(alpha, _) => {
+                        let alpha = vectors::<S>(alpha)[co];
+                        for (total, z) in totals.iter_mut().zip(z) {
+                            *total = simd.mul_add_e_f32s(alpha, relu(simd, z), *total);
+                        }
+                    }
+                }
+            }
+            if let Out::Map(_, raw) = &mut to {
+                for (k, &total) in totals.iter().enumerate() {
+                    raw[(oy + k / 2) * sizes.out[1] + ox + k % 2] = simd.reduce_sum_f32s(total);
                 }
             }
         }

@@ -146,7 +146,8 @@ impl GpuPlayer {
         self.first_use.helped += helped?;
         let seconds = start.elapsed().as_secs_f64();
         self.first_use.machine_code += seconds;
-        if seconds > WORTH_A_LINE {
+        // Who plays kernels one by one tells of each himself.
+        if seconds > WORTH_A_LINE && kernels > 1 {
             eprintln!("First use: the machine code of {kernels} kernels in {seconds:.1} s");
         }
         Ok(())
