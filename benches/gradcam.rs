@@ -53,7 +53,7 @@ type Run<'a> = Box<dyn FnMut(&mut dyn FnMut(Explanation)) -> Result<()> + 'a>;
 /// An engine that explains `data` each time it is called.
 fn bench<'a>(choice: &Choice, data: &'a Dataset, batch: usize) -> Result<Run<'a>> {
     let model = Model::new(&ModelSettings::default(), 2)?;
-    let mode = Mode::Explain(Explain { target: Target::Predicted, technique: Technique::Gradcam });
+    let mode = Mode::Explain(Explain { target: Target::Predicted, technique: Technique::Gradcam, check: false });
     let mut engine = Engine::new(&model, choice, &[PassRequest { set: "val", data, batch, mode }])?;
     for (i, p) in model.params().iter().enumerate() {
         engine.set_param(p, "", &p.initial(0, i))?;

@@ -16,7 +16,7 @@ pub fn plans(model: &Model, adapter: Option<&Adapter>, batch: usize) -> Program 
     let chunk = adapter.map_or(batch, |a| PictureSet::chunk_of(a.max_tensor_bytes(), model.settings.size));
     let set = PictureSet { name: "random", pictures: batch, chunk, table: batch };
     let mut program = Program::spread(adapter.map_or(Spread::Few, Adapter::spread));
-    let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
+    let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam, check: false };
     for mode in [Mode::Train, Mode::TrainInParts(batch), Mode::Evaluate, Mode::Explain(explain)] {
         lower(&mut program, model, &set, batch, mode);
     }

@@ -715,6 +715,11 @@ const FAULTS: &[Fault] = &[
     ("gradcam.normalise", "m > 0.0", "m >= 0.0"),
     ("gradcam.normalise", "row_maxima[n * dims.h + i]", "row_maxima[i]"),
     ("gradcam.normalise", "max(r, 0.0) / m, m > 0.0", "max(r, 0.0), m > 0.0"),
+    // gradcam_weights_before.wgsl
+    ("gradcam.weights_before", "tap < dims.taps", "tap + 1u < dims.taps"),
+    ("gradcam.weights_before", "(tap * dims.in_c + ci) * c4 + co", "(tap * dims.in_c + ci) * c4"),
+    ("gradcam.weights_before", "sums[n * c4 + co]", "sums[co]"),
+    ("gradcam.weights_before", "sum / f32(dims.area)", "sum"),
     // resize.wgsl
     ("resize.bilinear", "bitcast<f32>(dims.scale_x_bits) - 0.5", "bitcast<f32>(dims.scale_x_bits)"),
     ("resize.bilinear", "(f32(oy) + 0.5)", "f32(oy)"),

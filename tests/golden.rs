@@ -97,7 +97,7 @@ fn plans(model: &Model, explain: bool, spread: Spread) -> Plans {
     let explain = targets
         .iter()
         .map(|(name, target)| {
-            let mode = Mode::Explain(Explain { target: *target, technique: Technique::Gradcam });
+            let mode = Mode::Explain(Explain { target: *target, technique: Technique::Gradcam, check: false });
             (*name, lower(&mut program, model, &set, PICTURES, mode))
         })
         .collect();

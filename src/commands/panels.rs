@@ -90,7 +90,7 @@ pub fn draw(request: &Request, choice: &Choice) -> Result<Vec<Drawn>> {
     if chosen.is_empty() {
         return Ok(Vec::new());
     }
-    let mode = Mode::Explain(Explain { target: request.target, technique: request.technique });
+    let mode = Mode::Explain(Explain { target: request.target, technique: request.technique, check: request.check });
     let batch = BATCH.min(chosen.len());
     let (mut engine, batch) = evaluation::engine(weights, choice, data, batch, mode)?;
     let pass = engine.pass(0);

@@ -153,7 +153,7 @@ mod tests {
             width: 10,
             traits: TraitCounts::default(),
         };
-        let mode = Mode::Explain(Explain { target, technique: Technique::Gradcam });
+        let mode = Mode::Explain(Explain { target, technique: Technique::Gradcam, check });
         let request = PassRequest { set: "explain", data: &data, batch: 2, mode };
         let choice = Choice { adapter: None, why: String::new() };
         let mut engine = Engine::new(&model, &choice, &[request]).unwrap();
@@ -189,6 +189,10 @@ mod tests {
             assert!((first.biases - second.biases).abs() > 1e-4, "{checks:?}");
         }
         assert!(all.windows(2).all(|w| w[0].check != w[1].check), "the pictures do not differ");
+        // Without the check the gradient that only it reads is not made, and the maps are the same.
+        for (e, unchecked) in all.iter().zip(explained(&[3, 0, 4], false)) {
+            assert_eq!(e.layers, unchecked.layers);
+        }
     }
 
     #[test]

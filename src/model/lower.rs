@@ -14,7 +14,7 @@ use crate::ops::dense::DenseDims;
 use crate::ops::dense_bias_relu::MOST_OUTPUTS;
 use crate::ops::dropout::DropoutDims;
 use crate::ops::gather::ChunkDims;
-use crate::ops::gradcam::GradCamDims;
+use crate::ops::gradcam::{GradCamDims, WeightsBeforeDims};
 use crate::ops::padded;
 use crate::ops::pictures::PicturesDims;
 use crate::ops::relu::FlatDims;
@@ -91,6 +91,8 @@ pub struct Explain {
     pub target: Target,
     /// The kind of map.
     pub technique: Technique,
+    /// Whether the gradient behind every layer's pool can be read afterwards, for [`crate::explain::Completeness`]; the maps are the same.
+    pub check: bool,
 }
 
 /// What a plan is for.
@@ -448,7 +450,7 @@ impl Lowering<'_> {
                     self.program.dispatch(name, &format!("{op}.backward_weight"), d.words(), &tensors);
                 }
                 // Nobody asks for the pictures' own gradient.
-                if i > 0 {
+                if i > 0 && !(self.sums_up_for_the_first(i) && matches!(self.mode, Mode::Explain(e) if !e.check)) {
                     let tensors = [&*dy, &argmax, &kernel, &dx];
                     self.program.dispatch(name, &format!("{op}.backward_input"), d.words(), &tensors);
                 }
@@ -486,8 +488,13 @@ impl Lowering<'_> {
             ["cam_rows", "cam_alpha", "cam_raw", "cam_row_max", "cam_normalised", "cam"].map(|t| format!("{name}/{t}"));
         let [y, dy, argmax] = ["y", "dy", "argmax"].map(|t| format!("{}/{t}", pool.name));
         if explain.technique == Technique::Gradcam {
-            self.program.dispatch(name, "gradcam.row_sum", pooled.clone(), &[&dy, &rows]);
-            self.program.dispatch(name, "gradcam.weights", pooled, &[&rows, &alpha]);
+            match (i + 1..self.model.layers.len()).find(|&behind| i == 0 && self.sums_up_for_the_first(behind)) {
+                Some(behind) => self.weights_before(behind, area, &alpha),
+                None => {
+                    self.program.dispatch(name, "gradcam.row_sum", pooled.clone(), &[&dy, &rows]);
+                    self.program.dispatch(name, "gradcam.weights", pooled, &[&rows, &alpha]);
+                }
+            }
             self.weighted_sum(i, &alpha, &raw);
         } else {
             self.program.dispatch(name, "gradcam.map", dims.clone(), &[&dy, &y, &argmax, &raw]);
@@ -496,6 +503,31 @@ impl Lowering<'_> {
         self.program.dispatch(name, "gradcam.normalise", dims, &[&raw, &row_max, &normalised]);
         let dims = ResizeDims::new(self.batch, [h, w], self.model.settings.size).words();
         self.program.dispatch(name, "resize.bilinear", dims, &[&normalised, &cam]);
+    }
+
+    /// Whether layer `i` is the second convolution and Grad-CAM asks for no more of the gradient of its input than the sums over the
+    /// picture, for which its own gradient's sums do: without padding every product of a pixel's gradient lies in the picture.
+    fn sums_up_for_the_first(&self, i: usize) -> bool {
+        let is_conv = |layer: &&Layer| matches!(layer.op, LayerOp::Conv2d { .. });
+        let second = self.model.layers[..=i].iter().filter(is_conv).count() == 2;
+        let gradcam = matches!(self.mode, Mode::Explain(Explain { technique: Technique::Gradcam, .. }));
+        gradcam && second && matches!(self.model.layers[i].op, LayerOp::Conv2d { same: false, .. })
+    }
+
+    /// The weights of the map of the layer before convolution `i`, by the sums of that one's gradient.
+    fn weights_before(&mut self, i: usize, area: u32, alpha: &str) {
+        let (layer, pool) = (&self.model.layers[i], &self.model.layers[i + 1]);
+        let Shape::Image([h, w, _]) = pool.output else { panic!("{} gives no image", pool.name) };
+        let d = self.conv_dims(layer);
+        let name = layer.name.as_str();
+        let [y, dy, dz] = ["y", "dy", "dz"].map(|t| format!("{}/{t}", pool.name));
+        let [kernel, rows, sums] = ["kernel", "dz_rows", "dz_sums"].map(|t| format!("{name}/{t}"));
+        let pooled = GradCamDims { batch: d.batch, h: h as u32, w: w as u32, c: d.out_c, positive: 0, area: 1 }.words();
+        self.program.dispatch(name, "relu.backward", FlatDims { len: d.pooled_len() as u32 }.words(), &[&dy, &y, &dz]);
+        self.program.dispatch(name, "gradcam.row_sum", pooled.clone(), &[&dz, &rows]);
+        self.program.dispatch(name, "gradcam.weights", pooled, &[&rows, &sums]);
+        let dims = WeightsBeforeDims { batch: d.batch, taps: d.k_h * d.k_w, in_c: d.in_c, out_c: d.out_c, area };
+        self.program.dispatch(name, "gradcam.weights_before", dims.words(), &[&sums, &kernel, alpha]);
     }
 
     /// Grad-CAM's map of convolution `i`, by its channels' weights.
@@ -526,7 +558,7 @@ fn gradient(activation: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ModelSettings;
+    use crate::model::{ModelSettings, Padding};
 
     #[test]
     fn parts_are_all_of_it_once_and_the_last_is_what_is_left() {
@@ -540,14 +572,15 @@ mod tests {
         let settings = ModelSettings { size: [20, 20], filters: vec![3, 4], dense: vec![5], dropout: 0.5, ..Default::default() };
         let model = Model::new(&settings, 2).unwrap();
         let set = PictureSet { name: "some", pictures: 9, chunk: 4, table: 5 };
-        let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam };
+        let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam, check: false };
         // Means apart from the head, forward passes of dropout by itself and with what is before it, tables filled, gradients of a
         // convolution's input, maps by weights and by the pool's places.
         for (mode, counts) in [
             (Mode::Train, [0, 0, 1, 0, 1, 0, 0]),
             (Mode::TrainInParts(2), [1, 3, 0, 0, 3, 0, 0]),
             (Mode::Evaluate, [0, 0, 0, 2, 0, 0, 0]),
-            (Mode::Explain(explain), [1, 0, 0, 2, 1, 1, 0]),
+            (Mode::Explain(explain), [1, 0, 0, 2, 0, 1, 0]),
+            (Mode::Explain(Explain { check: true, ..explain }), [1, 0, 0, 2, 1, 1, 0]),
             (Mode::Explain(Explain { technique: Technique::Hirescam, ..explain }), [1, 0, 0, 2, 1, 0, 2]),
             (Mode::Explain(Explain { technique: Technique::Layercam, ..explain }), [1, 0, 0, 2, 1, 0, 2]),
         ] {
@@ -592,6 +625,23 @@ mod tests {
             assert_eq!(places > 0, !matches!(mode, Mode::Evaluate), "{mode:?}");
         }
     }
+    /// Over the picture the gradient of the second convolution's input is its own gradient times the taps, but for what padding takes away.
+    #[test]
+    fn the_first_layers_weights_need_no_gradient_unless_there_is_padding_behind() {
+        for (padding, filters, sums, gradients) in
+            [(Padding::Valid, vec![3, 4, 5], 1, 1), (Padding::Same, vec![3, 4, 5], 0, 2), (Padding::Valid, vec![3], 0, 0)]
+        {
+            let model = Model::new(&ModelSettings { size: [40, 40], filters, padding, ..Default::default() }, 2).unwrap();
+            let set = PictureSet { name: "some", pictures: 2, chunk: 2, table: 2 };
+            let explain = Explain { target: Target::Predicted, technique: Technique::Gradcam, check: false };
+            let mut program = Program::new();
+            let plan = lower(&mut program, &model, &set, 2, Mode::Explain(explain));
+            let calls = |key: &str| program.plans[plan.0].dispatches.iter().filter(|d| d.kernel.key == key).count();
+            let got = [calls("gradcam.weights_before"), calls("conv2d_relu_maxpool2x2.backward_input")];
+            assert_eq!(got, [sums, gradients], "{padding:?}");
+        }
+    }
+
     #[test]
     fn the_mean_is_the_heads_where_a_workgroup_takes_the_batch() {
         let settings = ModelSettings { size: [8, 8], filters: vec![1], dense: vec![], ..Default::default() };

@@ -32,6 +32,22 @@ crate::dims! {
     }
 }
 
+crate::dims! {
+    /// The convolution behind a layer.
+    pub struct WeightsBeforeDims {
+        /// Pictures in the batch.
+        batch,
+        /// Taps of its kernel, `k_h * k_w`.
+        taps,
+        /// Its input channels, a multiple of 4.
+        in_c,
+        /// Its output channels, a multiple of 4.
+        out_c,
+        /// Pixels of the layer before it.
+        area,
+    }
+}
+
 impl GradCamDims {
     fn sizes(&self) -> [usize; 4] {
         [self.batch, self.h, self.w, self.c].map(|n| n as usize)
@@ -203,6 +219,33 @@ pub const KERNELS: &[Kernel] = &[
         crate::twin!(normalise),
         Bound::Own(|call| vec![quotients(call).into_iter().map(|v| 6.0 * 2f64.powi(-24) * v).collect()]),
     ),
+    Kernel {
+        file: "gradcam_weights_before.wgsl",
+        source: include_str!("../../shaders/gradcam_weights_before.wgsl"),
+        dims: WeightsBeforeDims::FIELDS,
+        cases: || {
+            [[1, 1, 4, 4, 1], [3, 9, 4, 12, 30], [2, 6, 20, 8, 7], [17, 25, 16, 4, 100], [2, 9, 16, 32, 126 * 126]]
+                .map(|[batch, taps, in_c, out_c, area]| WeightsBeforeDims { batch, taps, in_c, out_c, area }.words())
+                .to_vec()
+        },
+        ..kernel(
+            "gradcam.weights_before",
+            "alpha[n,ci] = sum_{tap,co} weight[tap,ci,co] sums[n,co] / area",
+            "weights_before",
+            &[
+                Binding::read("sums", |d| product(&[d[0], d[3]])),
+                Binding::read("weight", |d| product(&d[1..4])),
+                Binding::write("alpha_before", |d| product(&[d[0], d[2]])),
+            ],
+            (
+                |d| grid(product(&[d[0], d[2]])),
+                |d| passes(&[d[1] as usize, d[3] as usize / 4]),
+                |d| cost(2 * product(&d[..4]), &[product(&[d[0], d[3]]), product(&d[1..4]), product(&[d[0], d[2]])]),
+            ),
+            crate::twin!(weights_before),
+            Bound::Twin(|d| f64::from(d[1] * d[3]) + 5.0),
+        )
+    },
 ];
 
 /// Rows or maps that one task of a twin takes together, so that small layers are no swarm of tasks.
@@ -228,6 +271,23 @@ fn weights<T: Real>(call: &mut Call<T>) {
         for (ch, a) in alpha.iter_mut().enumerate() {
             let sum: T = (0..h).map(|y| rows[(picture * h + y) * c + ch]).sum();
             *a = sum / T::of(area.into());
+        }
+    }
+}
+
+fn weights_before<T: Real>(call: &mut Call<T>) {
+    let d: WeightsBeforeDims = call.dims();
+    let [in_c, out_c] = [d.in_c, d.out_c].map(|n| n as usize);
+    let (sums, weight) = (call.read(0), call.read(1));
+    let mut by_tap = vec![T::zero(); in_c * out_c];
+    for weight in weight[..d.taps as usize * in_c * out_c].chunks_exact(in_c * out_c) {
+        by_tap.iter_mut().zip(weight).for_each(|(sum, &w)| *sum += w);
+    }
+    let area = T::of(f64::from(d.area));
+    let alpha = call.writes[0].f_mut()[..d.batch as usize * in_c].chunks_exact_mut(in_c);
+    for (alpha, sums) in alpha.zip(sums.chunks_exact(out_c)) {
+        for (alpha, weight) in alpha.iter_mut().zip(by_tap.chunks_exact(out_c)) {
+            *alpha = weight.iter().zip(sums).map(|(&w, &s)| w * s).sum::<T>() / area;
         }
     }
 }
