@@ -21,6 +21,27 @@ fn row_sum(@builtin(global_invocation_id) gid: vec3<u32>) {
     }
 }
 
+@group(0) @binding(2) var<storage, read> y: array<vec4<f32>>; // (batch, h, w, c): what the relu and the pool give
+@group(0) @binding(3) var<storage, read_write> open_rows: array<vec4<f32>>; // (batch, h, c)
+
+// rows[n,y,c] = sum_x dx[n,y,x,c] where y[n,y,x,c] > 0: of the gradient before the relu
+@compute @workgroup_size(64)
+fn open_row_sum(@builtin(global_invocation_id) gid: vec3<u32>) {
+    let c4 = dims.c / 4u;
+    let all = dims.batch * dims.h * c4;
+    let id = linear_id(gid);
+    let at = min(id, all - 1u);
+    let first = (at / c4 * dims.w) * c4 + at % c4;
+    var sum = vec4<f32>();
+    for (var i = 0u; i < dims.w; i++) {
+        let place = first + i * c4;
+        sum += select(vec4<f32>(), dx[place], y[place] > vec4<f32>());
+    }
+    if (id < all) {
+        open_rows[id] = sum;
+    }
+}
+
 @group(0) @binding(1) var<storage, read> row_sums: array<vec4<f32>>; // (batch, h, c)
 @group(0) @binding(2) var<storage, read_write> alpha: array<vec4<f32>>; // (batch, c)
 

@@ -697,6 +697,8 @@ const FAULTS: &[Fault] = &[
     ("gradcam.row_sum", "at / c4 * dims.w * c4", "at / c4 * dims.h * c4"),
     ("gradcam.row_sum", "dx[start + i * c4]", "dx[start + i]"),
     ("gradcam.row_sum", "i < dims.w; i++) {\n        sum", "i + 1u < dims.w; i++) {\n        sum"),
+    ("gradcam.open_row_sum", "y[place] > vec4<f32>()", "y[place] < vec4<f32>()"),
+    ("gradcam.open_row_sum", "let place = first + i * c4", "let place = first + i"),
     ("gradcam.weights", "sum / f32(dims.area)", "sum"),
     ("gradcam.weights", "sum / f32(dims.area)", "sum / f32(dims.h * dims.w)"),
     ("gradcam.weights", "at / c4 * dims.h * c4", "at * dims.h"),

@@ -131,13 +131,13 @@ mod tests {
 
     /// Five pictures in batches of two, biases everywhere and three classes, so that no size equals another.
     fn explained(pictures: &[usize], check: bool) -> Vec<Explanation> {
-        explained_with(3, Target::Predicted, pictures, check, |i, k, initial| initial + noise(i, k))
+        explained_with(3, (Target::Predicted, Technique::Gradcam), pictures, check, |i, k, initial| initial + noise(i, k))
     }
 
     /// The same with element `k` of parameter `i` changed from its initial value.
     fn explained_with(
         classes: usize,
-        target: Target,
+        (target, technique): (Target, Technique),
         pictures: &[usize],
         check: bool,
         value: impl Fn(u32, u32, f32) -> f32,
@@ -153,7 +153,7 @@ mod tests {
             width: 10,
             traits: TraitCounts::default(),
         };
-        let mode = Mode::Explain(Explain { target, technique: Technique::Gradcam, check });
+        let mode = Mode::Explain(Explain { target, technique, check });
         let request = PassRequest { set: "explain", data: &data, batch: 2, mode };
         let choice = Choice { adapter: None, why: String::new() };
         let mut engine = Engine::new(&model, &choice, &[request]).unwrap();
@@ -195,11 +195,28 @@ mod tests {
         }
     }
 
+    /// HiResCAM's map is gradient times activation, pixel by pixel: all of a layer's evidence, and LayerCAM's no less.
+    #[test]
+    fn the_other_techniques_maps_add_up_to_the_evidence_and_to_no_less() {
+        let maps = |technique| {
+            explained_with(3, (Target::Predicted, technique), &[3, 0, 4], true, |i, k, initial| initial + noise(i, k))
+        };
+        for (hirescam, layercam) in maps(Technique::Hirescam).iter().zip(maps(Technique::Layercam)) {
+            let layers = hirescam.layers.iter().zip(&layercam.layers).zip(hirescam.check.as_ref().unwrap());
+            for ((hirescam, layercam), check) in layers {
+                let [all, positive] = [hirescam, layercam].map(|map| map.raw.iter().map(|&v| f64::from(v)).sum::<f64>());
+                assert!((all - check.evidence).abs() < 1e-6 * check.scale, "{all} of {check:?}");
+                assert!(positive >= all && layercam.raw.iter().all(|v| *v >= 0.0), "{positive} of {check:?}");
+                assert!(hirescam.raw.iter().any(|v| *v < 0.0), "no gradient is negative");
+            }
+        }
+    }
+
     #[test]
     fn every_picture_of_a_batch_is_scored_by_its_own_verdict() {
         let scores = |bias: f64, target: Target| -> Vec<f64> {
             let value = |i, k, initial| if i == 9 { bias as f32 } else { initial + noise(i, k) };
-            let all = explained_with(2, target, &[3, 0], true, value);
+            let all = explained_with(2, (target, Technique::Gradcam), &[3, 0], true, value);
             let first = all.iter().map(|e| &e.check.as_ref().unwrap()[0]);
             first.clone().for_each(|c| assert!(c.error() < 1e-6, "{c:?}"));
             first.map(|c| c.score).collect()
@@ -235,7 +252,8 @@ mod tests {
         // Positive throughout but for the last layer: every activation is, and every gradient has that layer's sign.
         for (last, notebook) in [(-0.01, (-0.0f32).to_bits()), (0.0, f32::NAN.to_bits()), (0.01, 0)] {
             for target in [Target::Output, Target::Logit] {
-                let all = explained_with(2, target, &[3, 0, 4], false, |i, _, _| if i < 8 { 0.01 } else { last });
+                let all =
+                    explained_with(2, (target, Technique::Gradcam), &[3, 0, 4], false, |i, _, _| if i < 8 { 0.01 } else { last });
                 for map in all.iter().flat_map(|e| &e.layers) {
                     assert_eq!(map.no_evidence(), last <= 0.0, "{last}");
                     assert_eq!(map.positive > 0.0, last > 0.0, "{last}");

@@ -6,7 +6,7 @@ use crate::model::{Layer, Shape, Target};
 use anyhow::{Result, ensure};
 
 /// Pictures per explaining batch.
-pub const BATCH: usize = 32;
+pub const BATCH: usize = 64;
 
 /// One layer's map of one picture.
 #[derive(Clone, Debug, PartialEq)]

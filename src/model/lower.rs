@@ -520,11 +520,10 @@ impl Lowering<'_> {
         let Shape::Image([h, w, _]) = pool.output else { panic!("{} gives no image", pool.name) };
         let d = self.conv_dims(layer);
         let name = layer.name.as_str();
-        let [y, dy, dz] = ["y", "dy", "dz"].map(|t| format!("{}/{t}", pool.name));
+        let [y, dy] = ["y", "dy"].map(|t| format!("{}/{t}", pool.name));
         let [kernel, rows, sums] = ["kernel", "dz_rows", "dz_sums"].map(|t| format!("{name}/{t}"));
         let pooled = GradCamDims { batch: d.batch, h: h as u32, w: w as u32, c: d.out_c, positive: 0, area: 1 }.words();
-        self.program.dispatch(name, "relu.backward", FlatDims { len: d.pooled_len() as u32 }.words(), &[&dy, &y, &dz]);
-        self.program.dispatch(name, "gradcam.row_sum", pooled.clone(), &[&dz, &rows]);
+        self.program.dispatch(name, "gradcam.open_row_sum", pooled.clone(), &[&dy, &y, &rows]);
         self.program.dispatch(name, "gradcam.weights", pooled, &[&rows, &sums]);
         let dims = WeightsBeforeDims { batch: d.batch, taps: d.k_h * d.k_w, in_c: d.in_c, out_c: d.out_c, area };
         self.program.dispatch(name, "gradcam.weights_before", dims.words(), &[&sums, &kernel, alpha]);

@@ -167,6 +167,15 @@ pub const KERNELS: &[Kernel] = &[
         Bound::Twin(|d| f64::from(GradCamDims::of(d).w)),
     ),
     kernel(
+        "gradcam.open_row_sum",
+        "rows[n,y,c] = sum_x dx[n,y,x,c] where y[n,y,x,c] > 0: of the gradient before the relu",
+        "open_row_sum",
+        &[Binding::read("dx", x_len), Binding::read("y", x_len), Binding::write("open_rows", rows_len)],
+        (|d| grid(rows_len(d) / 4), |d| passes(&[width(d)]), |d| cost(x_len(d), &[x_len(d), x_len(d), rows_len(d)])),
+        crate::twin!(open_row_sum),
+        Bound::Twin(|d| f64::from(GradCamDims::of(d).w)),
+    ),
+    kernel(
         "gradcam.weights",
         "alpha[n,c] = sum_y rows[n,y,c] / area",
         "weights",
@@ -259,6 +268,20 @@ fn row_sum<T: Real>(call: &mut Call<T>) {
         sums.fill(T::zero());
         for pixel in row.chunks_exact(c) {
             sums.iter_mut().zip(pixel).for_each(|(s, &v)| *s += v);
+        }
+    });
+}
+
+fn open_row_sum<T: Real>(call: &mut Call<T>) {
+    let [n, h, w, c] = GradCamDims::of(call.dims).sizes();
+    let gradients = call.read(0).par_chunks_exact(w * c).zip(call.read(1).par_chunks_exact(w * c));
+    let rows = call.writes[0].f_mut()[..n * h * c].par_chunks_exact_mut(c).with_min_len(TASK);
+    rows.zip(gradients).for_each(|(sums, (dx, y))| {
+        sums.fill(T::zero());
+        for (dx, y) in dx.chunks_exact(c).zip(y.chunks_exact(c)) {
+            for ((sum, &dx), &y) in sums.iter_mut().zip(dx).zip(y) {
+                *sum += if y > T::zero() { dx } else { T::zero() };
+            }
         }
     });
 }
