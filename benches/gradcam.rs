@@ -61,7 +61,7 @@ fn bench<'a>(choice: &Choice, data: &'a Dataset, batch: usize) -> Result<Run<'a>
     let pass = engine.pass(0);
     let chosen: Vec<usize> = (0..data.len()).collect();
     Ok(Box::new(move |each| {
-        explain(&mut engine, &pass, batch, &chosen, Target::Predicted, false, |e| {
+        explain(&mut engine, &pass, batch, &chosen, |e| {
             each(e);
             Ok(())
         })

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub struct Pass {
     set: PictureSet,
+    mode: Mode,
     batch: usize,
     full: Option<PlanId>,
     tail: Option<(PlanId, usize)>,
@@ -47,6 +48,11 @@ impl Pass {
     /// Pictures in the set.
     pub fn pictures(&self) -> usize {
         self.set.pictures
+    }
+
+    /// What it does with them.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 }
 
@@ -215,7 +221,7 @@ impl Engine {
                 };
                 let full = full.then(|| lower(&mut program, model, &set, batch, r.mode));
                 let tail = (tail > 0).then(|| (lower(&mut program, model, &set, tail, r.mode), tail));
-                Pass { set, batch, full, tail }
+                Pass { set, mode: r.mode, batch, full, tail }
             })
             .collect();
         let mut techniques = Vec::new();

@@ -19,7 +19,7 @@
 //!                     one op = one .wgsl + one .rs     the registry
 //! ```
 //!
-//! A batch goes: bytes on the device, which the first layer reads where they lie (to explain, `gather` makes floats of them) ->
+//! A batch goes: bytes on the device, which the first layer reads where they lie ->
 //! convolutions, dense layers -> loss -> the same list reversed -> Adam. Nothing is read back in between: losses wait in a table on
 //! the device until the host asks for many at once.
 //!

@@ -246,6 +246,14 @@ fn check(device: &mut dyn Device, plans: &Plans, gates: &Gates) {
     // Grad-CAM on them.
     for (mode, plan) in &plans.explain {
         device.player().play(*plan, &[step(1)]).expect("explain");
+        for name in ["max_pooling2d_1", "max_pooling2d_2", "max_pooling2d_3"] {
+            let activation = device.tensor(&format!("{name}/y"));
+            gate(
+                format!("{name} activation, explained"),
+                summary_error(name, &activation, &golden["acts"][name]),
+                gates.activation,
+            );
+        }
         for layer in LAYERS {
             for (tensor, key, most) in [
                 ("cam_alpha", "weights", gates.cam),

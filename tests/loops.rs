@@ -208,8 +208,10 @@ const LARGEST_BINDING: usize = 4 << 30;
 fn no_network_that_can_be_asked_for_loops_past_the_limit() {
     let mut settings = Vec::new();
     for size in [[16, 16], [100, 75], [512, 512], [4096, 4], [4, 4096], [4096, 4096]] {
-        for filters in [vec![1], vec![256], vec![256; 5], vec![16, 32, 64], vec![2048, 4], vec![65_536]] {
-            for kernel_size in [1, 2, 3, 7, 15, 63] {
+        for filters in
+            [vec![1], vec![256], vec![256; 5], vec![16, 32, 64], vec![2048, 4], vec![512; 2], vec![1024; 2], vec![65_536]]
+        {
+            for kernel_size in [1, 2, 3, 5, 9, 15, 63] {
                 for padding in [Padding::Valid, Padding::Same] {
                     for dense in [vec![], vec![4096, 4096], vec![65_536]] {
                         let filters = filters.clone();

@@ -1,4 +1,4 @@
-// The inner loop that conv2d.wgsl and conv2d_relu_maxpool2x2.wgsl share: a register block of 2 x 4 output pixels by 8 channels.
+// The inner loop that conv2d.wgsl, conv2d_relu_maxpool2x2.wgsl and conv2d_relu_map.wgsl share: a register block of 2 x 4 output pixels by 8 channels.
 // It reads the including file's `weight`, and `x` by shared/x_at.wgsl.
 struct Block {
     a: array<vec4<f32>, 8>, // channels 4*co .. of pixel row*4 + column

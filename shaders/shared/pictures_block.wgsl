@@ -1,5 +1,6 @@
 // The inner loop that conv2d_relu_maxpool2x2_pictures.wgsl and conv2d_relu_map_pictures.wgsl share: as shared/conv2d_block.wgsl, on a word a
-// pixel where x has four floats, of which the fourth, which is always 0, is neither loaded nor multiplied. It reads the including file's `words` and `weight`.
+// pixel where x has four floats, of which the fourth, which is always 0, is neither loaded nor multiplied. It reads the including file's `words` and
+// `weight` and calls shared/picture_of.wgsl and shared/rescaled.wgsl. A weight gradient uses its `x_at`.
 
 // The picture at a position that may lie in the padding, where it is 0.
 fn x_at(picture: u32, iy: i32, ix: i32) -> vec3<f32> {

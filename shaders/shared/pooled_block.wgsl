@@ -1,5 +1,5 @@
 // What conv2d_relu_maxpool2x2.wgsl and conv2d_relu_maxpool2x2_pictures.wgsl do with a register block: it is two windows side by side. It
-// makes a `Block` by `correlate`, of shared/conv2d_block.wgsl or of the including file, and calls shared/store_window.wgsl.
+// makes a `Block` by `correlate`, of shared/conv2d_block.wgsl or shared/pictures_block.wgsl, and calls shared/store_window.wgsl.
 
 // Blocks of a picture: of channels, side by side, below each other.
 fn blocks() -> vec3<u32> {

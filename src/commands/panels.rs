@@ -91,13 +91,14 @@ pub fn draw(request: &Request, choice: &Choice) -> Result<Vec<Drawn>> {
         return Ok(Vec::new());
     }
     let mode = Mode::Explain(Explain { target: request.target, technique: request.technique, check: request.check });
-    let batch = BATCH.min(chosen.len());
+    // As equal as they come: a whole batch is played in any case.
+    let batch = chosen.len().div_ceil(chosen.len().div_ceil(BATCH));
     let (mut engine, batch) = evaluation::engine(weights, choice, data, batch, mode)?;
     let pass = engine.pass(0);
     let stems = stems(data, chosen);
     let bar = progress::bar(chosen.len(), "explain");
     let (mut drawn, mut waiting) = (Vec::new(), Vec::new());
-    explain(&mut engine, &pass, batch, chosen, request.target, request.check, |explanation| {
+    explain(&mut engine, &pass, batch, chosen, |explanation| {
         waiting.push(explanation);
         // Drawing and compressing a panel takes longer than its maps: a batch of them goes on all cores.
         if waiting.len() == batch || drawn.len() + waiting.len() == chosen.len() {

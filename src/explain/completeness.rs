@@ -51,17 +51,14 @@ pub(super) fn of_batch(engine: &mut Engine, batch: usize) -> Result<Vec<Vec<Comp
         };
         let n = per_picture(at);
         let mut read = |tensor: &str| engine.player().read(&format!("{}/{tensor}", at.name));
-        if let LayerOp::Conv2d { .. } = layer.op {
-            let [y, dy] = [read("y")?, read("dy")?];
-            for (b, checks) in checks.iter_mut().enumerate() {
-                let (evidence, size) = dot(&y[b * n..(b + 1) * n], &dy[b * n..(b + 1) * n]);
-                let scale = size + scale[b];
-                checks.insert(0, Completeness { layer: name.clone(), score: score[b], evidence, biases: biases[b], scale });
-            }
-        }
         let dz = match layer.op {
             LayerOp::Conv2d { .. } => {
                 let [y, mut dz] = [read("y")?, read("dy")?];
+                for (b, checks) in checks.iter_mut().enumerate() {
+                    let (evidence, size) = dot(&y[b * n..(b + 1) * n], &dz[b * n..(b + 1) * n]);
+                    let scale = size + scale[b];
+                    checks.insert(0, Completeness { layer: name.clone(), score: score[b], evidence, biases: biases[b], scale });
+                }
                 // The relu is closed where the pool passes on nothing.
                 dz.iter_mut().zip(y).for_each(|(dz, y)| *dz = if y > 0.0 { *dz } else { 0.0 });
                 dz
@@ -163,7 +160,7 @@ mod tests {
         }
         let pass = engine.pass(0);
         let mut all = Vec::new();
-        explain(&mut engine, &pass, 2, pictures, target, check, |e| {
+        explain(&mut engine, &pass, 2, pictures, |e| {
             all.push(e);
             Ok(())
         })

@@ -2,8 +2,8 @@
 
 use super::Completeness;
 use crate::engine::{Engine, Pass, reading_step};
-use crate::model::{Layer, Shape, Target};
-use anyhow::{Result, ensure};
+use crate::model::{Explain, Layer, Mode, Shape, Target};
+use anyhow::{Result, bail, ensure};
 
 /// Pictures per explaining batch.
 pub const BATCH: usize = 64;
@@ -58,10 +58,9 @@ pub fn explain(
     pass: &Pass,
     batch: usize,
     pictures: &[usize],
-    target: Target,
-    check: bool,
     mut each: impl FnMut(Explanation) -> Result<()>,
 ) -> Result<()> {
+    let Mode::Explain(Explain { target, check, .. }) = pass.mode() else { bail!("a pass that explains nothing has no maps") };
     let order: Vec<u32> = pictures.iter().map(|&p| p as u32).collect();
     ensure!(order.len() <= pass.pictures(), "more pictures to explain than the set has");
     engine.set_order(pass, &order)?;

@@ -2,7 +2,8 @@
 
 use super::{HeadChoice, ModelSettings, Padding, Param};
 use crate::kernel::{MAX_ITERATIONS, passes};
-use crate::ops::padded;
+use crate::ops::conv2d::Conv2dDims;
+use crate::ops::{conv2d_relu_map, padded};
 use anyhow::{Result, bail, ensure};
 
 /// The shape of one picture's activation.
@@ -117,9 +118,11 @@ impl Model {
             push(format!("max_pooling2d_{i}"), LayerOp::MaxPool2x2, Shape::Image([h, w, c]));
         }
         for pair in std::iter::once(&3).chain(&s.filters).collect::<Vec<_>>().windows(2) {
-            let taps = passes(&[k, k, padded(*pair[0].max(pair[1])) / 4]);
+            let [before, here] = [pair[0], pair[1]].map(|n| padded(*n));
+            let taps = passes(&[k, k, before.max(here) / 4]);
+            let map = conv2d_relu_map::loop_passes(&Conv2dDims::new(1, [k, k, before], here, [k, k], false, true));
             ensure!(
-                taps <= MAX_ITERATIONS,
+                taps.max(map) <= MAX_ITERATIONS,
                 "{k}x{k} kernels with {} channels are too much: a smaller --kernel-size or --filters",
                 pair[0].max(pair[1])
             );

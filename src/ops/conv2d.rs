@@ -2,19 +2,20 @@
 //!
 //! Forward: `y[n,oy,ox,co] = relu?(bias[co] + sum_{ky,kx,ci} x[n,oy+ky-pt,ox+kx-pl,ci] weight[ky,kx,ci,co])`.
 //! The gradients are its adjoints in `x` and in `weight`.
+//!
+//! Every plan plays the ops that are fused with the pool, and of these kernels the last two. The others are what those are compared with: by
+//! `verify`, the golden set's activations and the adjoint identities.
 
 use super::adam::{self, Update};
 use super::gather::{Chunk, rescale};
 use super::gemm::{Mat, matmul};
 use super::product;
 use super::simd::with_scratch;
-use super::{direct, winograd};
 use crate::kernel::{
-    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, OutputTiles, Real, SLICE_WGSL, STEP_WGSL, Twin, grid,
-    passes, random_input,
+    ADAM_WGSL, Binding, Bound, Call, Cost, Dims, Kernel, MAX_ITERATIONS, OutputTiles, Real, SLICE_WGSL, STEP_WGSL, grid, passes,
+    random_input,
 };
 use crate::plan::Spread;
-use pulp::Arch;
 use rayon::prelude::*;
 
 crate::dims! {
@@ -257,7 +258,7 @@ pub const KERNELS: &[Kernel] = &[
             d.cost(d.x_len() + d.weight_len() + d.y_len())
         },
         made: 1.0,
-        twin: Twin { f32: forward_f32, f64: forward },
+        twin: crate::twin!(forward),
         bound: Bound::Twin(|d| Conv2dDims::of(d).taps() as f64 + 2.0),
         cases,
         input: random_input,
@@ -533,30 +534,6 @@ pub(super) fn correlate_rows<T: Real>(
     d.window(picture, oy, rows, window).correlate(weight, d.kernel(), rows, z);
 }
 
-/// The `--device cpu` path: the same sums with fewer products or loads, where the shape allows it.
-fn forward_f32(call: &mut Call<f32>) {
-    forward_on(Arch::new(), call);
-}
-
-fn forward_on(arch: Arch, call: &mut Call<f32>) {
-    let d: Conv2dDims = call.dims();
-    let fast = if d.pooled_len() > 0 && winograd::fits(arch, &d) {
-        winograd::full
-    } else if d.pooled_len() > 0 && direct::fits(arch, &d) {
-        direct::full
-    } else {
-        return forward(call);
-    };
-    let x = Input::Floats(&call.read(0)[..d.x_len()]);
-    fast(
-        arch,
-        &d,
-        x,
-        [&call.read(1)[..d.weight_len()], &call.read(2)[..d.out_c as usize]],
-        &mut call.writes[0].f_mut()[..d.y_len()],
-    );
-}
-
 fn forward<T: Real>(call: &mut Call<T>) {
     let d: Conv2dDims = call.dims();
     let (x, weight, bias) = (call.read(0), call.read(1), call.read(2));
@@ -737,22 +714,7 @@ fn update_bound(call: &Call<f64>) -> Vec<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::simd::archs;
     use super::*;
-    use crate::kernel::Buffer;
-    use crate::rng::hash3;
-
-    /// What a twin writes, given small integers.
-    fn play<T: Real>(d: &Conv2dDims, twin: impl Fn(&mut Call<T>)) -> Vec<f64> {
-        let integers = |i, len| (0..len as u32).map(|k| T::of(f64::from(hash3(9, i, k) % 9) - 4.0)).collect();
-        let reads = [d.x_len(), d.weight_len(), d.out_c as usize];
-        let reads: Vec<Buffer<T>> = (0..).zip(reads).map(|(i, len)| Buffer::F(integers(i, len))).collect();
-        // NaN where nothing is written.
-        let mut y = Buffer::F(vec![T::nan(); d.y_len()]);
-        let (dims, reads) = (d.words(), reads.iter().collect::<Vec<_>>());
-        twin(&mut Call { dims: &dims, step: &crate::verify::step(), reads: &reads, writes: &mut [&mut y] });
-        y.f().iter().map(|v| v.f64()).collect()
-    }
 
     #[test]
     fn partial_sums_cover_every_row_and_none_is_empty() {
@@ -761,29 +723,6 @@ mod tests {
             for (d, rows) in [(d, d.batch * d.out_h), (d.pooled(), d.batch * (d.out_h / 2))] {
                 let before_the_last = (d.splits - 1) * d.rows_per_split;
                 assert!(before_the_last < rows && rows <= before_the_last + d.rows_per_split, "{rows} rows: {d:?}");
-            }
-        }
-    }
-
-    /// Every instruction set, with shapes whose rows and columns are odd and even.
-    #[test]
-    fn the_fast_twins_are_exact_on_integers() {
-        let shapes = [
-            ([7, 9, 16], 16, true),
-            ([8, 13, 16], 48, false),
-            ([9, 6, 32], 32, true),
-            ([4, 5, 128], 16, true),
-            ([9, 8, 4], 16, false),
-            ([6, 7, 4], 32, true),
-            ([11, 15, 4], 16, true),
-        ];
-        for arch in archs() {
-            for (input, filters, same) in shapes {
-                for relu in [false, true] {
-                    let d = Conv2dDims::new(3, input, filters, [3, 3], same, relu);
-                    assert!(winograd::fits(arch, &d) || direct::fits(arch, &d));
-                    assert_eq!(play(&d, |c| forward_on(arch, c)), play(&d, forward::<f64>), "{arch:?}, {d:?}");
-                }
             }
         }
     }

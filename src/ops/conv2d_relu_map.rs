@@ -12,7 +12,7 @@ use super::simd::with_scratch;
 use super::{direct, product, winograd};
 use crate::kernel::{
     Binding, Bound, Call, Cost, Dims, Kernel, Needs, OF_WINOGRAD_4, ORDERED_WGSL, OutputTiles, RESCALED_WGSL, Real, SLICE_WGSL,
-    STEP_WGSL, Twin, Variant, another, passes, random_input,
+    STEP_WGSL, Twin, Variant, WORKGROUP, another, grid, passes, random_input,
 };
 use pulp::Arch;
 use rayon::prelude::*;
@@ -31,19 +31,26 @@ fn alpha_len(d: &Conv2dDims) -> usize {
     product(&[d.batch, d.out_c])
 }
 
-/// Invocations of a workgroup that share the channels of a block of 2 x 4 pixels.
-const SHARES: u32 = 8;
-
-/// Eight blocks to a workgroup.
-fn blocks(d: &Conv2dDims) -> [u32; 3] {
-    crate::kernel::grid(product(&[d.batch, d.out_h.div_ceil(2), d.out_w.div_ceil(4)]) * SHARES as usize)
+/// Invocations that share the channels of a block of 2 x 4 pixels, eight at a time.
+fn shares(d: &Conv2dDims) -> usize {
+    (d.out_c as usize / 4).div_ceil(2).min(WORKGROUP as usize).next_power_of_two()
 }
 
-/// Loop passes of an invocation's share of the channels, eight at a time, over so many fours of input channels, and of the last sum.
+/// As many blocks to a workgroup as it has room for.
+fn blocks(d: &Conv2dDims) -> [u32; 3] {
+    grid(product(&[d.batch, d.out_h.div_ceil(2), d.out_w.div_ceil(4)]) * shares(d))
+}
+
+/// Loop passes of an invocation's share of the channels, over so many fours of input channels, and of the last sums.
 fn loops(d: &Conv2dDims, in_c4: Option<u32>) -> usize {
-    let taps = [d.k_h, d.k_w].into_iter().chain(in_c4);
-    let all: Vec<usize> = [(d.out_c / 4).div_ceil(2 * SHARES)].into_iter().chain(taps).map(|n| n as usize).collect();
-    passes(&all) + passes(&[SHARES as usize])
+    let rounds = (d.out_c / 4).div_ceil(2 * shares(d) as u32);
+    let all: Vec<usize> = [rounds, d.k_h, d.k_w].into_iter().chain(in_c4).map(|n| n as usize).collect();
+    passes(&all) + passes(&[(8 / shares(d)).max(1), shares(d)])
+}
+
+/// The loop passes of the plain kernel for a convolution.
+pub(crate) fn loop_passes(d: &Conv2dDims) -> usize {
+    loops(d, Some(d.in_c / 4))
 }
 
 /// The roundings of a pixel's channel, and of their weighted sum.
@@ -57,7 +64,7 @@ fn map_tiles(d: &Conv2dDims) -> OutputTiles {
 
 /// The convolution's, and more channels than the shares of a block take at once.
 fn cases() -> Vec<Vec<u32>> {
-    let many = [(4, 68), (8, 132)].map(|(in_c, filters)| Conv2dDims::new(1, [4, 5, in_c], filters, [3, 3], false, true).words());
+    let many = [(4, 68), (8, 516)].map(|(in_c, filters)| Conv2dDims::new(1, [4, 5, in_c], filters, [3, 3], false, true).words());
     conv2d::cases().into_iter().chain(many).collect()
 }
 
@@ -78,10 +85,11 @@ pub const KERNELS: &[Kernel] = &[
             Binding::read("weight", conv2d::weight_len),
             Binding::read("bias", conv2d::bias_len),
             Binding::read("alpha", |d| alpha_len(Conv2dDims::of(d))),
+            // A variant that takes the channels in groups reads what it wrote of the ones before.
             Binding::write("raw", |d| raw_len(Conv2dDims::of(d))),
         ],
         grid: |d| blocks(Conv2dDims::of(d)),
-        loops: |d| loops(Conv2dDims::of(d), Some(Conv2dDims::of(d).in_c / 4)),
+        loops: |d| loop_passes(Conv2dDims::of(d)),
         cost: |d| {
             let d = Conv2dDims::of(d);
             let Cost { flops, bytes } = d.cost(d.x_len() + d.weight_len() + alpha_len(d) + raw_len(d));

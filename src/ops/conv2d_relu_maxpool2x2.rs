@@ -1,6 +1,6 @@
 //! conv2d + bias + relu + 2x2 max-pool in one op: `shaders/conv2d_relu_maxpool2x2.wgsl`, `.._backward.wgsl`.
 //!
-//! Training and prediction never need the full-size activation, only the pooled value and, where a gradient follows, which of the
+//! Nobody needs the full-size activation, only the pooled value and, where a gradient follows, which of the
 //! four pixels it came from. Ties go to the first maximum in row-major order, as in TensorFlow. The gradients take the pooled
 //! gradient and the places: the one before the relu, three quarters and more of it zeros, is never stored.
 

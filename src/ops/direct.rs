@@ -1,4 +1,4 @@
-//! conv2d 3x3 + bias + relu, with or without a 2x2 max-pool, in f32 on a picture of 4 channels, as the sum is written: with so
+//! conv2d 3x3 + bias + relu, with a 2x2 max-pool or Grad-CAM's sum behind it, in f32 on a picture of 4 channels, as the sum is written: with so
 //! few inputs the transforms of `winograd` would cost what they save.
 
 use super::conv2d::{Conv2dDims, Input};
@@ -16,7 +16,7 @@ const WINDOWS: usize = 3;
 /// Floats of one row under [`WINDOWS`] windows.
 const SPAN: usize = (2 * WINDOWS + 2) * IN_C;
 
-/// Whether [`pooled`] and, if there is a whole window, [`full`] take this convolution on this processor.
+/// Whether [`pooled`] and, if there is a whole window, [`map`] take this convolution on this processor.
 pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
     [d.k_h, d.k_w] == [3, 3]
         && d.in_c as usize == IN_C
@@ -31,11 +31,6 @@ pub fn pooled(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y:
     forward(arch, d, x, inputs, [2 * pool_h, 2 * pool_w], Out::pooled(d, y, argmax));
 }
 
-/// The full-size `y` of all pictures.
-pub fn full(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y: &mut [f32]) {
-    forward(arch, d, x, inputs, [d.out_h, d.out_w].map(|n| n as usize), Out::full(d, y));
-}
-
 /// The maps of all pictures: with weight and bias the channels' weights, (batch, out_c).
 pub fn map(arch: Arch, d: &Conv2dDims, x: Input<f32>, [weight, bias, alpha]: [&[f32]; 3], raw: &mut [f32]) {
     forward(arch, d, x, [weight, bias], [d.out_h, d.out_w].map(|n| n as usize), Out::map(d, alpha, raw));
@@ -45,8 +40,6 @@ pub fn map(arch: Arch, d: &Conv2dDims, x: Input<f32>, [weight, bias, alpha]: [&[
 pub enum Out<'a> {
     /// The maxima of their windows and where these lie, which is empty where no gradient asks for it.
     Pooled(&'a mut [f32], &'a mut [u8]),
-    /// All of their pixels.
-    Full(&'a mut [f32]),
     /// With these weights of the channels, each pixel's weighted sum behind the relu.
     Map(&'a [f32], &'a mut [f32]),
 }
@@ -75,11 +68,6 @@ impl<'a> Out<'a> {
         }
     }
 
-    /// The pictures of a full-size `y`.
-    pub fn full(d: &Conv2dDims, y: &'a mut [f32]) -> impl IndexedParallelIterator<Item = Self> {
-        y.par_chunks_mut(super::product(&[d.out_h, d.out_w, d.out_c])).map(Out::Full)
-    }
-
     /// The pictures of maps, by their channels' weights.
     pub fn map(d: &Conv2dDims, alpha: &'a [f32], raw: &'a mut [f32]) -> impl IndexedParallelIterator<Item = Self> {
         let maps = raw.par_chunks_mut(super::product(&[d.out_h, d.out_w]));
@@ -104,7 +92,7 @@ fn forward<'a>(
         simd::with_scratch([padded, WINDOWS * out_c], |[padded, wide]| {
             let window = d.window(picture, 0, size[0], padded);
             let inputs = [window.data, weight, bias];
-            arch.dispatch(Picture { inputs, pitch: window.pitch, padding, size, relu: d.relu != 0, to, wide });
+            arch.dispatch(Picture { inputs, pitch: window.pitch, padding, size, to, wide });
         });
     });
 }
@@ -118,8 +106,6 @@ struct Picture<'a> {
     padding: bool,
     /// Height and width of what is computed.
     size: [usize; 2],
-    /// Whether there is a relu where there is no pool.
-    relu: bool,
     to: Out<'a>,
     /// Codes as words.
     wide: &'a mut [f32],
@@ -130,7 +116,7 @@ impl WithSimd for Picture<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Picture { inputs: [x, weight, bias], pitch, padding, size: [h, w], relu, mut to, wide } = self;
+        let Picture { inputs: [x, weight, bias], pitch, padding, size: [h, w], mut to, wide } = self;
         let pixel = bias.len();
         for top in (0..h).step_by(2) {
             // An odd last row is computed with the one before it, which is then computed again.
@@ -141,26 +127,24 @@ impl WithSimd for Picture<'_> {
                     let (first, len) = (top / 2 * (w / 2) * pixel, w / 2 * pixel);
                     Out::Pooled(&mut y[first..][..len], if codes.is_empty() { &mut [] } else { &mut codes[first..][..len] })
                 }
-                Out::Full(y) => Out::Full(&mut y[top * w * pixel..][..2 * w * pixel]),
                 Out::Map(alpha, raw) => Out::Map(alpha, &mut raw[top * w..][..2 * w]),
             };
             if padding {
-                windows::<S, 3>(simd, inputs, [pitch, w], relu, row, wide);
+                windows::<S, 3>(simd, inputs, [pitch, w], row, wide);
             } else {
-                windows::<S, IN_C>(simd, inputs, [pitch, w], relu, row, wide);
+                windows::<S, IN_C>(simd, inputs, [pitch, w], row, wide);
             }
         }
     }
 }
 
-/// A row of windows, `[window][co]`, `[row][pixel][co]` or `[row][pixel]`, from the four rows of `x` under it, `[row][pixel][ci]`: `pitch` pixels
+/// A row of windows, `[window][co]` or `[row][pixel]`, from the four rows of `x` under it, `[row][pixel][ci]`: `pitch` pixels
 /// of `x` in each for `w` pixels of the sum. The first `IN` channels are summed up.
 #[inline(always)]
 fn windows<S: Simd, const IN: usize>(
     simd: S,
     [x, weight, bias]: [&[f32]; 3],
     [pitch, w]: [usize; 2],
-    closes: bool,
     mut to: Out,
     wide: &mut [f32],
 ) {
@@ -200,15 +184,6 @@ fn windows<S: Simd, const IN: usize>(
                         let (best, code) = pool(simd, [upper[2 * t], upper[2 * t + 1], lower[2 * t], lower[2 * t + 1]]);
                         y[(first / 2 + t) * row + co] = best;
                         wide[t * row + co] = code;
-                    }
-                }
-                Out::Full(y) => {
-                    let y = vectors_mut::<S>(y);
-                    for a in 0..2 {
-                        for b in 0..2 * WINDOWS {
-                            let z = sums[a][b];
-                            y[(a * w + first + b) * row + co] = if closes { relu(simd, z) } else { z };
-                        }
                     }
                 }
                 Out::Map(alpha, _) => {

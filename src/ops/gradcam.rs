@@ -1,5 +1,5 @@
 //! Grad-CAM (Selvaraju et al. 2017), HiResCAM (Draelos and Carin 2020) and LayerCAM (Jiang et al. 2021) on one convolution
-//! layer: `shaders/gradcam.wgsl`.
+//! layer: `shaders/gradcam.wgsl`, `shaders/gradcam_weights_before.wgsl`.
 //!
 //! With A the layer's output after the relu and g the score's gradient there: Grad-CAM `sum_c mean(g)_c A_c`
 //! ([`super::conv2d_relu_map`]), HiResCAM `sum_c g_c A_c`, LayerCAM `sum_c relu(g_c) A_c`; then `max(map, 0) / max(map)`.
@@ -27,7 +27,7 @@ crate::dims! {
         c,
         /// 1 where only positive gradients count (LayerCAM), else 0 (HiResCAM).
         positive,
-        /// Pixels that the weights are means over: the layer's.
+        /// Pixels that the weights are means over: the layer's; 1 of sums that are to be none.
         area,
     }
 }
@@ -155,7 +155,7 @@ const fn kernel(
     }
 }
 
-/// The op's kernels, in the order they run.
+/// The op's kernels.
 pub const KERNELS: &[Kernel] = &[
     kernel(
         "gradcam.row_sum",
@@ -328,6 +328,10 @@ fn map<T: Real>(call: &mut Call<T>) {
             let at = (n * pool_h * pool_w + window) * c;
             for i in at..at + c {
                 let place = taken[i / 4].to_le_bytes()[i % 4] as usize;
+                // What is not a finite number is to be noticed wherever it lies.
+                if !pooled[i].is_finite() {
+                    (0..4).for_each(|p| raw[first + p / 2 * w + p % 2] += T::zero() * pooled[i]);
+                }
                 if place < 4 {
                     let g = if d.positive != 0 { dx[i].max(T::zero()) } else { dx[i] };
                     raw[first + place / 2 * w + place % 2] += g * pooled[i];

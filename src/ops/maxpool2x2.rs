@@ -2,6 +2,8 @@
 //!
 //! `y = max of the window`; the gradient goes to the first maximum in row-major order, as TensorFlow routes it on every one of
 //! its CPU paths. `argmax` keeps that place, 0..=3, a byte per channel.
+//!
+//! Every plan plays it fused with its convolution ([`super::conv2d_relu_maxpool2x2`]); by itself it is what that one is compared with.
 
 use super::conv2d_relu_maxpool2x2::places;
 use super::product;

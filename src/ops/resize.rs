@@ -70,7 +70,7 @@ pub const KERNELS: &[Kernel] = &[Kernel {
         let d = ResizeDims::of(d);
         grid(product(&[d.batch, d.out_w, d.out_h.div_ceil(ROWS)]))
     },
-    loops: |_| passes(&[ROWS as usize]),
+    loops: |d| passes(&[ResizeDims::of(d).out_h.min(ROWS) as usize]),
     cost: |d| Cost { flops: 14.0 * y_len(d) as f64, bytes: 4.0 * (x_len(d) + y_len(d)) as f64 },
     made: 1.0,
     twin: crate::twin!(bilinear),

@@ -1,4 +1,4 @@
-//! conv2d 3x3 + bias + relu, with or without a 2x2 max-pool, in f32 by Winograd's F(2x2, 3x3) (Lavin and Gray 2016): 16 products
+//! conv2d 3x3 + bias + relu, with a 2x2 max-pool or Grad-CAM's sum behind it, in f32 by Winograd's F(2x2, 3x3) (Lavin and Gray 2016): 16 products
 //! for the 36 of four pixels.
 //!
 //! `z = A^T [sum_ci (G w G^T) * (B^T x B)] A` for a patch `x` of 4x4 pixels; the 2x2 results are one pooling window, so with a
@@ -16,7 +16,7 @@ const POINTS: usize = 16;
 /// Patches that are multiplied together: with two vectors of output channels their sums fill AVX-512's 32 registers.
 const TILES: usize = 12;
 
-/// Whether [`pooled`] and, if there is a whole window, [`full`] take this convolution on this processor.
+/// Whether [`pooled`] and, if there is a whole window, [`map`] take this convolution on this processor.
 pub fn fits(arch: Arch, d: &Conv2dDims) -> bool {
     let chunks = |channels: u32| (channels as usize).is_multiple_of(CHUNK);
     [d.k_h, d.k_w] == [3, 3] && chunks(d.in_c) && chunks(d.out_c) && simd::lanes(arch).is_some()
@@ -28,13 +28,8 @@ pub fn pooled(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y:
     forward(arch, d, x, inputs, size, Out::pooled(d, y, argmax));
 }
 
-/// The full-size `y` of all pictures. Where a size is odd the last windows are moved back and compute a row or column again.
-pub fn full(arch: Arch, d: &Conv2dDims, x: Input<f32>, inputs: [&[f32]; 2], y: &mut [f32]) {
-    let size = [d.out_h, d.out_w].map(|n| n.div_ceil(2) as usize);
-    forward(arch, d, x, inputs, size, Out::full(d, y));
-}
-
-/// The maps of all pictures: with weight and bias the channels' weights, (batch, out_c). Windows as in [`full`].
+/// The maps of all pictures: with weight and bias the channels' weights, (batch, out_c). Where a size is odd the last
+/// windows are moved back and compute a row or column again.
 pub fn map(arch: Arch, d: &Conv2dDims, x: Input<f32>, [weight, bias, alpha]: [&[f32]; 3], raw: &mut [f32]) {
     let size = [d.out_h, d.out_w].map(|n| n.div_ceil(2) as usize);
     forward(arch, d, x, [weight, bias], size, Out::map(d, alpha, raw));
@@ -60,8 +55,7 @@ fn forward<'a>(
             let lens = [padded, POINTS * in_c * TILES, POINTS * TILES * out_c, TILES * out_c];
             simd::with_scratch(lens, |[padded, scratch @ ..]| {
                 let window = d.window(picture, 0, rows, padded);
-                let sizes =
-                    Sizes { pitch: window.pitch, in_c, out_c, windows: size[0] * size[1], row: size[1], out, relu: d.relu != 0 };
+                let sizes = Sizes { pitch: window.pitch, in_c, out_c, windows: size[0] * size[1], row: size[1], out };
                 arch.dispatch(Picture { sizes, inputs: [window.data, u, bias], to, scratch });
             });
         });
@@ -92,8 +86,6 @@ struct Sizes {
     row: usize,
     /// Height and width of the output before the pool.
     out: [usize; 2],
-    /// Whether there is a relu where there is no pool.
-    relu: bool,
 }
 
 impl Sizes {
@@ -221,7 +213,7 @@ fn point<S: Simd>(simd: S, v: &[[[f32; CHUNK]; TILES]], u: &[S::f32s], m: &mut [
     }
 }
 
-/// One picture: `[window][co]`, `[row][pixel][co]` or `[row][pixel]` from `x`, `[row][pixel][ci]`, and `u` of [`weights`].
+/// One picture: `[window][co]` or `[row][pixel]` from `x`, `[row][pixel][ci]`, and `u` of [`weights`].
 #[inline(always)]
 fn picture<S: Simd>(simd: S, sizes: &Sizes, [x, u, bias]: [&[f32]; 3], mut to: Out, [v, m, wide]: [&mut [f32]; 3]) {
     let Sizes { pitch, in_c, out_c, windows, .. } = *sizes;
@@ -278,13 +270,6 @@ fn picture<S: Simd>(simd: S, sizes: &Sizes, [x, u, bias]: [&[f32]; 3], mut to: O
                         let (best, code) = pool(simd, z);
                         vectors_mut::<S>(y)[(first + t) * row + co] = best;
                         all[t * row + co] = code;
-                    }
-                    Out::Full(y) => {
-                        let y = vectors_mut::<S>(y);
-                        for (k, &z) in z.iter().enumerate() {
-                            let at = (oy + k / 2) * sizes.out[1] + ox + k % 2;
-                            y[at * row + co] = if sizes.relu { relu(simd, z) } else { z };
-                        }
                     }
                     Out::Map(alpha, _) => {
                         let alpha = vectors::<S>(alpha)[co];

@@ -2,7 +2,7 @@
 
 use super::Choice;
 use super::gpu::Adapter;
-use crate::kernel::{Kernel, Needs, Precision};
+use crate::kernel::{Kernel, MAX_ITERATIONS, Needs, Precision};
 use crate::plan::{Program, Spread};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,8 @@ impl Adapter {
     /// The kernels that can do the work of `kernel` for these dims here at the precision that was asked for, itself first.
     pub fn candidates(&self, kernel: &'static Kernel, dims: &[u32]) -> Vec<&'static Kernel> {
         let fits = |k: &&'static Kernel| {
-            k.variant.as_ref().is_some_and(|v| (v.fits)(dims)) && k.precision() <= self.precision && self.can_run(k)
+            let takes = k.variant.as_ref().is_some_and(|v| (v.fits)(dims)) && (k.loops)(dims) <= MAX_ITERATIONS;
+            takes && k.precision() <= self.precision && self.can_run(k)
         };
         std::iter::once(kernel).chain(kernel.variants().filter(fits)).collect()
     }
