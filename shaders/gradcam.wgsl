@@ -11,7 +11,7 @@ fn row_sum(@builtin(global_invocation_id) gid: vec3<u32>) {
     let all = dims.batch * dims.h * c4;
     let id = linear_id(gid);
     let at = min(id, all - 1u);
-    let start = at / c4 * dims.w * c4 + at % c4;
+    let start = row_start(at);
     var sum = vec4<f32>();
     for (var i = 0u; i < dims.w; i++) {
         sum += dx[start + i * c4];
@@ -19,6 +19,12 @@ fn row_sum(@builtin(global_invocation_id) gid: vec3<u32>) {
     if (id < all) {
         rows[id] = sum;
     }
+}
+
+// Where the four channels of a row that the `at`-th sums are of begin in dx.
+fn row_start(at: u32) -> u32 {
+    let c4 = dims.c / 4u;
+    return at / c4 * dims.w * c4 + at % c4;
 }
 
 @group(0) @binding(2) var<storage, read> y: array<vec4<f32>>; // (batch, h, w, c): what the relu and the pool give
@@ -31,7 +37,7 @@ fn open_row_sum(@builtin(global_invocation_id) gid: vec3<u32>) {
     let all = dims.batch * dims.h * c4;
     let id = linear_id(gid);
     let at = min(id, all - 1u);
-    let first = (at / c4 * dims.w) * c4 + at % c4;
+    let first = row_start(at);
     var sum = vec4<f32>();
     for (var i = 0u; i < dims.w; i++) {
         let place = first + i * c4;
@@ -84,7 +90,7 @@ fn map(@builtin(global_invocation_id) gid: vec3<u32>) {
         let g = select(d, max(d, vec4<f32>()), dims.positive != 0u);
         // The odd last row and column are past every place.
         let took = places(taken[first + c]) == vec4<u32>(2u * here.y + here.x);
-        sum += dot(select(vec4<f32>(), g, took & vec4<bool>(all_of(here))), pooled[first + c]);
+        sum += dot(select(vec4<f32>(), g, took & vec4<bool>(in_window(here))), pooled[first + c]);
     }
     if (id < all) {
         raw[id] = sum;
@@ -92,7 +98,7 @@ fn map(@builtin(global_invocation_id) gid: vec3<u32>) {
 }
 
 // Whether a pixel is one of its window's.
-fn all_of(here: vec2<u32>) -> bool {
+fn in_window(here: vec2<u32>) -> bool {
     return here.x < 2u && here.y < 2u;
 }
 

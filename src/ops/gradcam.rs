@@ -27,7 +27,7 @@ crate::dims! {
         c,
         /// 1 where only positive gradients count (LayerCAM), else 0 (HiResCAM).
         positive,
-        /// Pixels that the weights are means over: the layer's; 1 of sums that are to be none.
+        /// Pixels that the weights are means over: the layer's; 1 where their sums are asked for.
         area,
     }
 }
@@ -107,7 +107,7 @@ fn cases() -> Vec<Vec<u32>> {
     .to_vec()
 }
 
-/// Those with a window, and none too large.
+/// Those with a window.
 fn map_cases() -> Vec<Vec<u32>> {
     cases().into_iter().filter(|d| windows_len(d) > 0).collect()
 }
