@@ -392,6 +392,8 @@ const FAULTS: &[Fault] = &[
     ("dense.backward_input/lanes8", "if (first + {{ 8 * q }}u + lane < {{ BATCH }}u)", "if (true)"),
     ("dense.backward_input/lanes8", "if (first + {{ 8 * q }}u + lane < {{ BATCH }}u)", "if (first + {{ 8 * q }}u + lane < {{ BATCH - 1 }}u)"),
     ("dense.backward_input/lanes8", "k < dims.in_n / 2u", "k < dims.in_n / 2u - 1u"),
+    ("dense.backward_input/lanes8", "_{{ e }} = {{ \"low\" if e % 2 == 0 else \"high\" }}(d{{", "_{{ e }} = {{ \"high\" if e % 2 == 0 else \"low\" }}(d{{"),
+    ("dense.backward_input/lanes8", "(d{{ q }}_{{ j }}.{{ \"xyzw\"[e // 2] }})", "(d{{ q }}_{{ j }}.{{ \"xyzz\"[e // 2] }})"),
     // relu.wgsl
     ("relu.backward", "y[id] > vec4<f32>()", "y[id] >= vec4<f32>()"),
     ("relu.backward", "dy[id], y[id] >", "y[id], dy[id] >"),
