@@ -44,7 +44,7 @@ fn make(folder: &Path, n: usize, size: usize) -> Result<()> {
         let class = folder.join(&small.classes[small.labels[i] as usize]);
         std::fs::create_dir_all(&class)?;
         let side = small.width as u32;
-        let noise = image::RgbImage::from_raw(side, side, small.image(i).to_vec()).context("a made picture has its size")?;
+        let noise = image::RgbImage::from_raw(side, side, small.image(i)).context("a made picture has its size")?;
         let smooth = image::imageops::resize(&noise, size as u32, size as u32, image::imageops::FilterType::Triangle);
         let mut bytes = Vec::new();
         JpegEncoder::new_with_quality(&mut bytes, 90).write_image(

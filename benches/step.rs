@@ -12,12 +12,11 @@ use common::{Times, pictures};
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use wgradcam::data::Dataset;
+use wgradcam::data::{Dataset, unpack};
 use wgradcam::engine::{Batch, Engine, PassRequest, reading_step};
 use wgradcam::kernel::{Precision, Step};
 use wgradcam::model::{Mode, Model, ModelSettings, PictureSet, lower};
 use wgradcam::ops::adam::Adam;
-use wgradcam::ops::gather::pack;
 use wgradcam::plan::Program;
 use wgradcam::player::{Choice, CpuPlayer, DeviceChoice, Player, choose};
 
@@ -96,7 +95,7 @@ fn losses_in_f64(data: &Dataset, n: usize) -> Result<Vec<f64>> {
     let mut program = Program::new();
     let plan = lower(&mut program, &model, &set, pictures, Mode::Train);
     let mut player = CpuPlayer::<f64>::new(program);
-    player.write_words("train/images.0", 0, &pack(&data.pixels))?;
+    player.write_words("train/images.0", 0, &data.pixels)?;
     player.write_words("train/labels", 0, &data.labels)?;
     player.write_words("train/order", 0, &(0..pictures as u32).collect::<Vec<_>>())?;
     for (i, p) in model.params().iter().enumerate() {
@@ -146,7 +145,7 @@ fn write(path: &Path, data: &Dataset, losses: &[f64]) -> Result<()> {
     let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let floats = |values: Vec<f32>| (Dtype::F32, vec![values.len()], bytes(&values));
     let mut tensors = vec![
-        ("pictures".to_owned(), (Dtype::U8, vec![data.len(), data.height, data.width, 3], data.pixels.clone())),
+        ("pictures".to_owned(), (Dtype::U8, vec![data.len(), data.height, data.width, 3], unpack(&data.pixels))),
         ("labels".to_owned(), floats(data.labels.iter().map(|&l| l as f32).collect())),
         ("losses".to_owned(), floats(losses.iter().map(|&l| l as f32).collect())),
     ];

@@ -4,10 +4,9 @@ use crate::data::Dataset;
 use crate::fault;
 use crate::kernel::{AdamScalars, Step};
 use crate::model::{Mode, Model, PictureSet, lower};
-use crate::ops::gather::pack;
 use crate::ops::padded;
 use crate::plan::{PlanId, Program, Spread};
-use crate::player::{Choice, CpuPlayer, FirstUse, GpuPlayer, OutOfMemory, Player, Technique, UPLOAD};
+use crate::player::{Choice, CpuPlayer, FirstUse, GpuPlayer, OutOfMemory, Player, Technique};
 use anyhow::{Result, bail, ensure};
 use std::time::{Duration, Instant};
 
@@ -275,12 +274,8 @@ impl Engine {
     fn upload(&mut self, request: &PassRequest, pass: &Pass) -> Result<()> {
         let [h, w] = self.model.settings.size;
         for (k, (first, len)) in pass.set.chunks().enumerate() {
-            let bytes = &request.data.pixels[first * h * w * 3..(first + len) * h * w * 3];
-            // A part at a time: no third copy of the set.
-            let words = UPLOAD / 4;
-            for (i, part) in bytes.chunks(3 * words).enumerate() {
-                self.player.write_words(&format!("{}/images.{k}", request.set), i * words, &pack(part))?;
-            }
+            let words = &request.data.pixels[first * h * w..(first + len) * h * w];
+            self.player.write_words(&format!("{}/images.{k}", request.set), 0, words)?;
         }
         self.player.write_words(&format!("{}/labels", request.set), 0, &request.data.labels)?;
         let order: Vec<u32> = (0..request.data.len() as u32).collect();

@@ -21,7 +21,7 @@ fn more(settings: &ModelSettings, classes: u32) -> usize {
         classes: (0..classes).map(|c| c.to_string()).collect(),
         paths: vec![PathBuf::new(); n],
         labels: (0..n as u32).map(|i| i % classes).collect(),
-        pixels: (0..n * height * width * 3).map(|i| (i % 251) as u8).collect(),
+        pixels: (0..n * height * width).map(|i| i as u32 % 251 * 0x1_0101).collect(),
         height,
         width,
         traits: TraitCounts::default(),

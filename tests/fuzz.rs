@@ -277,7 +277,7 @@ fn weights_files() -> Vec<Vec<u8>> {
     let w = weights();
     save(&path, &w).expect("it is saved");
     let sealed = std::fs::read(&path).expect("a file");
-    let pixels = vec![7; 2 * 12 * 10 * 3];
+    let pixels = vec![7; 2 * 12 * 10];
     let data = Dataset {
         classes: w.card.classes.clone(),
         paths: vec![PathBuf::from("a"), PathBuf::from("b")],

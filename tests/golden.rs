@@ -5,11 +5,12 @@ mod common;
 
 use serde_json::Value;
 use std::collections::BTreeSet;
+use wgradcam::data::pack;
 use wgradcam::kernel::{Dims, Step};
 use wgradcam::model::{Explain, Mode, Model, ModelSettings, PictureSet, Target, Technique, lower};
 use wgradcam::ops::adam::Adam;
 use wgradcam::ops::conv2d::Conv2dDims;
-use wgradcam::ops::gather::{ChunkDims, GatherDims, pack};
+use wgradcam::ops::gather::{ChunkDims, GatherDims};
 use wgradcam::ops::maxpool2x2::MaxPoolDims;
 use wgradcam::plan::{PlanId, Program, Spread};
 use wgradcam::player::{CpuPlayer, GpuPlayer, Player};

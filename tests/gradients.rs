@@ -10,7 +10,6 @@ use wgradcam::ops::adam::Adam;
 use wgradcam::ops::conv2d::Conv2dDims;
 use wgradcam::ops::dense::DenseDims;
 use wgradcam::ops::dropout::DropoutDims;
-use wgradcam::ops::gather;
 use wgradcam::ops::maxpool2x2::MaxPoolDims;
 use wgradcam::ops::relu::FlatDims;
 use wgradcam::ops::score::ScoreDims;
@@ -326,8 +325,8 @@ impl Network {
         let mut player = CpuPlayer::new(program);
         let pixels = settings.size[0] * settings.size[1];
         for (k, (first, len)) in set.chunks().enumerate() {
-            let bytes: Vec<u8> = (0..len * pixels * 3).map(|i| rng::hash3(8, first as u32, i as u32) as u8).collect();
-            player.write_words(&format!("train/images.{k}"), 0, &gather::pack(&bytes)).expect("it fits");
+            let words: Vec<u32> = (0..len * pixels).map(|i| rng::hash3(8, first as u32, i as u32)).collect();
+            player.write_words(&format!("train/images.{k}"), 0, &words).expect("it fits");
         }
         player.write_words("train/order", 0, &[3, 5, 0, 6, 1, 4, 2]).expect("it fits");
         let labels: Vec<u32> = (0..7).map(|i| i % classes as u32).collect();

@@ -5,7 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::available_parallelism;
-use wgradcam::data::{Dataset, TraitCounts};
+use wgradcam::data::{Dataset, TraitCounts, pack};
 use wgradcam::engine::{Engine, PassRequest};
 use wgradcam::kernel::Step;
 use wgradcam::model::{Mode, Model, ModelSettings};
@@ -22,7 +22,7 @@ fn step() -> String {
         classes: ["a", "b"].map(str::to_owned).to_vec(),
         paths: (0..4).map(|i| PathBuf::from(format!("{i}.png"))).collect(),
         labels: vec![0, 1, 0, 1],
-        pixels: pictures.collect(),
+        pixels: pack(&pictures.collect::<Vec<u8>>()),
         height: 32,
         width: 32,
         traits: TraitCounts::default(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tempfile::TempDir;
-use wgradcam::data::{Dataset, Reader, TraitCounts};
+use wgradcam::data::{Dataset, Reader, TraitCounts, pack};
 use wgradcam::engine::{Engine, PassRequest, reading_step};
 use wgradcam::kernel::Step;
 use wgradcam::model::{Mode, Model, ModelSettings};
@@ -25,7 +25,7 @@ fn dataset(n: usize, classes: usize, seed: u32) -> Dataset {
         classes: (0..classes).map(|c| format!("class {c}")).collect(),
         paths: (0..n).map(|i| PathBuf::from(format!("{i}.png"))).collect(),
         labels: (0..n).map(|i| (i % classes) as u32).collect(),
-        pixels: pictures.collect(),
+        pixels: pack(&pictures.collect::<Vec<u8>>()),
         height: SIDE,
         width: SIDE,
         traits: TraitCounts::default(),
@@ -181,7 +181,7 @@ fn the_loss_falls_on_classes_that_can_be_told_apart() {
 fn last_batch(choice: &Choice) {
     let (all, rest) = (dataset(20, 2, 0), {
         let mut rest = dataset(20, 2, 0);
-        rest.pixels.drain(..16 * SIDE * SIDE * 3);
+        rest.pixels.drain(..16 * SIDE * SIDE);
         rest.labels.drain(..16);
         rest.paths.drain(..16);
         rest

@@ -10,12 +10,11 @@ use wgradcam::rng::hash3;
 
 /// Random pictures of two classes in turn, the same on every machine.
 pub fn pictures(n: usize, size: usize) -> Dataset {
-    let bytes = n * size * size * 3;
     Dataset {
         classes: vec!["a".into(), "b".into()],
         paths: vec!["made".into(); n],
         labels: (0..n as u32).map(|i| i % 2).collect(),
-        pixels: (0..bytes as u32).map(|i| hash3(1, 2, i) as u8).collect(),
+        pixels: (0..(n * size * size) as u32).map(|i| hash3(1, 2, i)).collect(),
         height: size,
         width: size,
         traits: Default::default(),

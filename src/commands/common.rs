@@ -135,7 +135,7 @@ pub fn random_pictures(model: &Model, n: usize) -> Dataset {
         classes: (0..classes).map(|c| format!("class {c}")).collect(),
         paths: vec!["made".into(); n],
         labels: (0..n).map(|i| (i % classes) as u32).collect(),
-        pixels: (0..n * height * width * 3).map(|i| hash3(1, 2, i as u32) as u8).collect(),
+        pixels: (0..n * height * width).map(|i| hash3(1, 2, i as u32)).collect(),
         height,
         width,
         traits: Default::default(),

@@ -163,7 +163,7 @@ fn write_one(request: &Request, stem: &str, explanation: Explanation) -> Result<
     });
     let outline = request.boxes.get(&data.paths[i]).map(|b| Outline { x: b.x, y: b.y, width: b.width, height: b.height });
     let panel = Panel {
-        picture: Picture { width: data.width as u32, height: data.height as u32, rgb: data.image(i) },
+        picture: Picture { width: data.width as u32, height: data.height as u32, rgb: &data.image(i) },
         title: vec!["Original".into(), verdict.clone()],
         wrong,
         outline,

@@ -1,7 +1,7 @@
 //! Decoded pictures kept from one run to the next, one file per data set and way of reading, in the user's cache folder.
 //!
 //! ```text
-//! magic  length and CRC-32 of the index  index (JSON): path, size, time of change, CRC-32, traits  pixels
+//! magic  length and CRC-32 of the index  index (JSON): path, size, time of change, CRC-32, traits  pixels, a word each
 //! ```
 //!
 //! A picture is taken from it when path, size and time of change are the file's own and its pixels have their checksum; every
@@ -20,7 +20,7 @@ use super::folder::Item;
 use crate::files;
 
 /// Stands first in a file and in its name's hash. To be raised when a change to this crate changes a pixel.
-const MAGIC: &[u8; 8] = b"wgcache1";
+const MAGIC: &[u8; 8] = b"wgcache2";
 /// What makes pixels of a file's bytes, in the name's hash: pictures that another version decoded are decoded again.
 const DECODERS: [(&str, &str); 5] =
     [("image", "0.25.10"), ("image-webp", "0.2.4"), ("png", "0.18.1"), ("tiff", "0.11.3"), ("zune-jpeg", "0.5.15")];
@@ -113,7 +113,7 @@ impl Cache {
             crc32fast::hash(&[b"again ", key.as_bytes()].concat())
         );
         let file = self.folder.join(name);
-        let size = reader.height * reader.width * 3;
+        let size = reader.height * reader.width * 4;
         let (kept, start) = index(&file).unwrap_or_default();
         Some(Store { cache: self, file, kept, start, size })
     }
@@ -177,20 +177,28 @@ impl Store<'_> {
     }
 
     /// Reads the picture's pixels into `out`, if they are there and those of the file as it was seen.
-    pub(super) fn read(&self, from: &mut File, path: &Path, seen: &Seen, out: &mut [u8]) -> Option<&Kept> {
+    pub(super) fn read(&self, from: &mut File, path: &Path, seen: &Seen, out: &mut [u32]) -> Option<&Kept> {
         let kept = self.kept.get(&absolute(path)?)?;
         if (kept.bytes, kept.modified) != (seen.bytes, seen.modified) {
             return None;
         }
         from.seek(SeekFrom::Start(self.start.checked_add(kept.at.checked_mul(self.size as u64)?)?)).ok()?;
+        let out: &mut [u8] = bytemuck::cast_slice_mut(out);
         from.read_exact(out).ok()?;
         (crc32fast::hash(out) == kept.crc32).then_some(kept)
     }
 
     /// What to keep of a decoded picture; `None` if it may change without a trace.
-    pub(super) fn keep(&self, path: &Path, seen: &Seen, traits: Traits, pixels: &[u8]) -> Option<Kept> {
+    pub(super) fn keep(&self, path: &Path, seen: &Seen, traits: Traits, pixels: &[u32]) -> Option<Kept> {
         let path = absolute(path).filter(|_| seen.settled)?;
-        Some(Kept { path, bytes: seen.bytes, modified: seen.modified, crc32: crc32fast::hash(pixels), at: 0, traits })
+        Some(Kept {
+            path,
+            bytes: seen.bytes,
+            modified: seen.modified,
+            crc32: crc32fast::hash(bytemuck::cast_slice(pixels)),
+            at: 0,
+            traits,
+        })
     }
 
     /// Notes that the file was of use.
@@ -200,7 +208,8 @@ impl Store<'_> {
     }
 
     /// Writes the file anew: `kept[i]` is about picture `i` of `pixels`. Nothing is lost where it cannot be written.
-    pub(super) fn write(&self, kept: Vec<Option<Kept>>, pixels: &[u8]) {
+    pub(super) fn write(&self, kept: Vec<Option<Kept>>, pixels: &[u32]) {
+        let pixels: &[u8] = bytemuck::cast_slice(pixels);
         let placed = (0..).zip(kept).filter_map(|(at, k)| k.map(|k| Kept { at, ..k }));
         let Ok(text) = serde_json::to_vec(&placed.collect::<Vec<_>>()) else { return };
         let bytes = (HEAD + text.len() + pixels.len()) as u64;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use crc32fast::Hasher;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::cache::{Cache, Kept, Store};
 use super::decode::{Reader, Traits};
 use super::differences::TraitCounts;
 use super::folder::Item;
+use super::pixels::unpack;
 
 /// What to do with pictures that cannot be read.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,11 +31,14 @@ pub enum OnBad {
 pub struct Limit(pub u64);
 
 impl Default for Limit {
-    /// 16 GiB: 350,000 pictures of 128 x 128.
+    /// 16 GiB: 262,144 pictures of 128 x 128.
     fn default() -> Self {
         Limit(16 << 30)
     }
 }
+
+/// Pixels of which a thread takes the checksum at once.
+const FINGERPRINT_PART: usize = 1 << 16;
 
 /// Decoded pictures with their labels. Picture i is `paths[i]`, `labels[i]` and `image(i)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +49,8 @@ pub struct Dataset {
     pub paths: Vec<PathBuf>,
     /// The class of each picture.
     pub labels: Vec<u32>,
-    /// `len * height * width * 3` bytes: NHWC, RGB.
-    pub pixels: Vec<u8>,
+    /// (len, height, width), a word each as [`pack`](super::pack) makes them: what the kernels read, so it is uploaded as it is.
+    pub pixels: Vec<u32>,
     /// Rows of every picture.
     pub height: usize,
     /// Columns of every picture.
@@ -59,16 +64,22 @@ pub struct Dataset {
 pub struct Fingerprint {
     /// Number of pictures.
     pub pictures: usize,
-    /// CRC-32 of their labels and pixels, in order; not of their names, which change nothing.
+    /// CRC-32 of their labels and RGB bytes, in order; not of their names, which change nothing.
     pub crc32: u32,
 }
 
 impl Dataset {
     /// The fingerprint of labels and pixels.
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut hasher = crc32fast::Hasher::new();
+        let mut hasher = Hasher::new();
         hasher.update(bytemuck::cast_slice(&self.labels));
-        hasher.update(&self.pixels);
+        let part = |words: &[u32]| {
+            let mut hasher = Hasher::new();
+            hasher.update(&unpack(words));
+            hasher
+        };
+        let parts: Vec<_> = self.pixels.par_chunks(FINGERPRINT_PART).map(part).collect();
+        parts.iter().for_each(|part| hasher.combine(part));
         Fingerprint { pictures: self.len(), crc32: hasher.finalize() }
     }
 
@@ -96,7 +107,7 @@ impl Dataset {
         ensure!(!items.is_empty(), "there are no pictures to load");
         let out_of_range = items.iter().find(|item| item.class as usize >= classes.len());
         ensure!(out_of_range.is_none(), "class out of range: {out_of_range:?} with {} classes", classes.len());
-        let size = reader.height.saturating_mul(reader.width).saturating_mul(3);
+        let size = reader.height.saturating_mul(reader.width);
         ensure!(size > 0, "pictures of {} x {} have no pixels", reader.height, reader.width);
         let mut pixels = buffer(items.len(), size, reader, limit)?;
 
@@ -189,9 +200,9 @@ impl Dataset {
     ///
     /// # Panics
     /// When `i >= len()`, as indexing a slice does.
-    pub fn image(&self, i: usize) -> &[u8] {
-        let size = self.height * self.width * 3;
-        &self.pixels[i * size..(i + 1) * size]
+    pub fn image(&self, i: usize) -> Vec<u8> {
+        let size = self.height * self.width;
+        unpack(&self.pixels[i * size..(i + 1) * size])
     }
 
     /// The number of pictures of each class, in the order of `classes`.
@@ -213,7 +224,7 @@ struct Picture {
 
 impl Picture {
     /// From the cache if it is there, else from its own file.
-    fn fetch(store: Option<&Store>, from: Option<&mut File>, reader: &Reader, item: &Item, out: &mut [u8]) -> Result<Self> {
+    fn fetch(store: Option<&Store>, from: Option<&mut File>, reader: &Reader, item: &Item, out: &mut [u32]) -> Result<Self> {
         // Before the file is read: a change after this shows in the next run.
         let seen = store.and_then(|store| store.see(&item.path));
         if let (Some(store), Some(from), Some(seen)) = (store, from, &seen) {
@@ -228,11 +239,13 @@ impl Picture {
     }
 }
 
-/// Zeros for `count` pictures of `size` bytes, or an error that says what they would take.
-fn buffer(count: usize, size: usize, reader: &Reader, Limit(limit): Limit) -> Result<Vec<u8>> {
+/// Zeros for `count` pictures of `size` words, or an error that says what they would take.
+fn buffer(count: usize, size: usize, reader: &Reader, Limit(limit): Limit) -> Result<Vec<u32>> {
     let what = format!("{count} pictures of {} x {}", reader.height, reader.width);
     let mib = |bytes: u64| bytes >> 20;
-    let bytes = count.checked_mul(size).with_context(|| format!("{what} take more bytes than can be counted"))?;
+    let words = count.checked_mul(size).filter(|words| words.checked_mul(4).is_some());
+    let words = words.with_context(|| format!("{what} take more bytes than can be counted"))?;
+    let bytes = 4 * words;
     ensure!(
         bytes as u64 <= limit,
         "{what} take {} MiB in memory, above the limit of {} MiB; use fewer or smaller pictures, or raise the limit",
@@ -240,7 +253,7 @@ fn buffer(count: usize, size: usize, reader: &Reader, Limit(limit): Limit) -> Re
         mib(limit)
     );
     // Zeroed by the system page by page, when the threads come by.
-    let pixels = bytemuck::allocation::try_zeroed_vec(bytes).ok();
+    let pixels = bytemuck::allocation::try_zeroed_vec(words).ok();
     pixels.with_context(|| format!("{what} need {} MiB, which this machine does not give", mib(bytes as u64)))
 }
 

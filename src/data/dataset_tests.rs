@@ -28,7 +28,7 @@ fn pictures_lie_in_the_order_of_the_items() {
     let (_dir, items, classes) = room(20);
     let data = load(&items, &classes, OnBad::Fail).expect("load");
     assert_eq!((data.len(), data.is_empty(), data.class_counts()), (40, false, vec![20, 20]));
-    assert_eq!(data.pixels.len(), 40 * 4 * 6 * 3);
+    assert_eq!(data.pixels.len(), 40 * 4 * 6);
     for (i, item) in items.iter().enumerate() {
         assert_eq!(data.image(i), [i as u8, 1, 2].repeat(24));
         assert_eq!((data.labels[i], &data.paths[i]), (item.class, &item.path));
@@ -49,7 +49,7 @@ fn bad_files_are_all_named_and_can_be_skipped() {
     }
     let data = load(&items, &classes, OnBad::Skip).expect("load");
     assert_eq!(data.class_counts(), [13, 13]);
-    assert_eq!(data.pixels.len(), 26 * 72);
+    assert_eq!(data.pixels.len(), 26 * 24);
     for i in 0..data.len() {
         let red: u8 = data.paths[i].file_stem().and_then(|s| s.to_str()?.parse().ok()).expect("number");
         assert_eq!(data.image(i)[0], red);
@@ -70,8 +70,8 @@ fn every_bad_file_is_listed_and_an_emptied_class_is_an_error() {
 fn too_much_is_refused_before_it_is_allocated() {
     let (_dir, items, classes) = room(2);
     let limit = |n| Dataset::load(&items, &classes, &reader(), OnBad::Fail, Limit(n), None, None);
-    assert!(limit(4 * 72).is_ok());
-    assert!(limit(4 * 72 - 1).expect_err("limit").to_string().contains("above the limit"));
+    assert!(limit(4 * 96).is_ok());
+    assert!(limit(4 * 96 - 1).expect_err("limit").to_string().contains("above the limit"));
     let huge = Reader { height: usize::MAX / 2, ..reader() };
     assert!(Dataset::load(&items, &classes, &huge, OnBad::Fail, Limit(u64::MAX), None, None).is_err());
     assert!(load(&[], &classes, OnBad::Fail).is_err());
@@ -87,4 +87,14 @@ fn traits_are_counted() {
     let data = load(&items, &classes, OnBad::Fail).expect("load");
     assert_eq!((data.traits.alpha, data.traits.pictures, data.traits.resized), (1, 3, 2));
     assert_eq!(data.image(2), [255; 72]);
+}
+
+#[test]
+fn the_fingerprint_is_the_checksum_of_labels_and_rgb_bytes() {
+    let (_dir, items, classes) = room(3);
+    let mut data = load(&items, &classes, OnBad::Fail).expect("load");
+    // More than a thread takes at once, and not a multiple of it.
+    data.pixels = (0..3 * FINGERPRINT_PART as u32 + 5).map(|i| i.wrapping_mul(0x9E37_79B9)).collect();
+    let bytes = [bytemuck::cast_slice(&data.labels), &unpack(&data.pixels)].concat();
+    assert_eq!(data.fingerprint(), Fingerprint { pictures: 6, crc32: crc32fast::hash(&bytes) });
 }

@@ -16,7 +16,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::pixels::{self, Depth16};
-use super::resize::{Resize, resize};
+use super::resize::{Resize, nearest, resize};
 
 /// Decoders may allocate this many bytes per permitted pixel: RGBA at 16 bits.
 const BYTES_PER_PIXEL: u64 = 8;
@@ -91,30 +91,30 @@ impl Reader {
     /// # Errors
     /// Names the path and the reason: not there, not a file, empty, not a picture, truncated, damaged, too large.
     pub fn read(&self, path: &Path) -> Result<RgbPixels> {
-        let size = self.height.checked_mul(self.width).and_then(|n| n.checked_mul(3));
-        let size = size.filter(|&n| isize::try_from(n).is_ok());
-        let mut pixels = vec![0; size.with_context(|| format!("{}: cannot be resized: picture size overflows", path.display()))?];
-        self.read_into(path, &mut pixels)?;
-        Ok(RgbPixels { pixels, height: self.height, width: self.width })
+        let size = self.height.checked_mul(self.width);
+        let size = size.filter(|n| n.checked_mul(4).is_some_and(|bytes| isize::try_from(bytes).is_ok()));
+        let mut words = vec![0; size.with_context(|| format!("{}: cannot be resized: picture size overflows", path.display()))?];
+        self.read_into(path, &mut words)?;
+        Ok(RgbPixels { pixels: pixels::unpack(&words), height: self.height, width: self.width })
     }
 
-    /// As [`Reader::read`], into `out`, which is as long as the picture and holds zeros; tells what was met on the way. After an
-    /// error `out` means nothing.
+    /// As [`Reader::read`], into `out`, which has a zero for each pixel and gets [`pack`](super::pack)'s words; tells what was met on
+    /// the way. After an error `out` means nothing.
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub fn read_into(&self, path: &Path, out: &mut [u8]) -> Result<Traits> {
+    pub fn read_into(&self, path: &Path, out: &mut [u32]) -> Result<Traits> {
         guarded(path, || {
             let bytes = self.bytes(path)?;
             let (picture, traits) = match self.jpeg(&bytes, out) {
-                Some(Jpeg::There) => return Ok(Traits::default()),
+                Some(Jpeg::There(traits)) => return Ok(traits),
                 Some(Jpeg::Another(picture)) => (picture, Traits::default()),
                 // Whatever is special about it, or wrong with it, is for the general way to say.
                 None => self.decode(&bytes, path)?,
             };
             let resized = (picture.height, picture.width) != (self.height, self.width);
-            let how = if self.keras_exact { Resize::Nearest } else { self.resize };
-            out.copy_from_slice(&resize(picture, self.height, self.width, how).context("cannot be resized")?.pixels);
+            let picture = resize(picture, self.height, self.width, self.how()).context("cannot be resized")?;
+            pixels::pack_into(&picture.pixels, out);
             Ok(Traits { resized, ..traits })
         })
     }
@@ -125,6 +125,10 @@ impl Reader {
     /// As [`Reader::read`].
     pub fn read_native(&self, path: &Path) -> Result<(RgbPixels, Traits)> {
         guarded(path, || self.decode(&self.bytes(path)?, path))
+    }
+
+    fn how(&self) -> Resize {
+        if self.keras_exact { Resize::Nearest } else { self.resize }
     }
 
     fn max_bytes(&self) -> u64 {
@@ -145,29 +149,36 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// The plain case, a whole upright JPEG in colour, without what `image` does three times over: reading the headers, which is
-    /// a third of a small picture's time. A picture of the size asked for goes straight into `out`.
-    fn jpeg(&self, bytes: &[u8], out: &mut [u8]) -> Option<Jpeg> {
+    /// The plain case, a whole upright JPEG in YCbCr, without what `image` does three times over: reading the headers, which is
+    /// a third of a small picture's time. It becomes opaque RGBA at once, which is [`pack`](super::pack)'s words; of another colour
+    /// space the decoder makes RGB only.
+    fn jpeg(&self, bytes: &[u8], out: &mut [u32]) -> Option<Jpeg> {
         let options = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
+        let options = options.jpeg_set_out_colorspace(ColorSpace::RGBA);
         if image::guess_format(bytes).ok()? != ImageFormat::Jpeg || !jpeg_ends(bytes) {
             return None;
         }
         let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
         decoder.decode_headers().ok()?;
         let (width, height) = decoder.dimensions()?;
-        let colour = !matches!(decoder.input_colorspace()?, ColorSpace::Luma | ColorSpace::LumaA | ColorSpace::RGBA);
         let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
         let upright = orientation.is_none_or(|o| o == Orientation::NoTransforms);
         let count = width.checked_mul(height)?;
-        if !colour || !upright || count == 0 || count as u64 > self.max_pixels {
+        let plain = decoder.input_colorspace()? == ColorSpace::YCbCr && upright;
+        if !plain || count == 0 || count as u64 > self.max_pixels {
             return None;
         }
         if (height, width) == (self.height, self.width) {
-            return decoder.decode_into(out).ok().map(|()| Jpeg::There);
+            decoder.decode_into(bytemuck::cast_slice_mut(out)).ok()?;
+            return Some(Jpeg::There(Traits::default()));
         }
-        let mut pixels = vec![0; count.checked_mul(3)?];
-        decoder.decode_into(&mut pixels).ok()?;
-        Some(Jpeg::Another(RgbPixels { pixels, height, width }))
+        let mut words = vec![0; count];
+        decoder.decode_into(bytemuck::cast_slice_mut(&mut words)).ok()?;
+        if self.how() != Resize::Nearest {
+            return Some(Jpeg::Another(RgbPixels { pixels: pixels::unpack(&words), height, width }));
+        }
+        nearest(&words, [height, width], out, [self.height, self.width]);
+        Some(Jpeg::There(Traits { resized: true, ..Traits::default() }))
     }
 
     fn decode(&self, bytes: &[u8], path: &Path) -> Result<(RgbPixels, Traits)> {
@@ -234,9 +245,9 @@ impl Reader {
 
 /// What became of a plain JPEG.
 enum Jpeg {
-    /// It has the size asked for and is where it was asked for.
-    There,
-    /// It has another size.
+    /// It is where it was asked for, with what was met on the way.
+    There(Traits),
+    /// It is to be resized.
     Another(RgbPixels),
 }
 

@@ -211,3 +211,29 @@ fn a_tiff_whose_list_of_strips_outgrows_the_file_is_refused() {
         assert!(!error(1).contains("longer than the file"), "{}", error(1));
     }
 }
+
+#[test]
+fn plain_jpegs_are_read_as_image_reads_them() {
+    let room = Room::new();
+    // Sides off the blocks of 8 and of 16 pixels, and below one.
+    for (width, height) in [(1, 1), (7, 5), (16, 16), (17, 9), (33, 40), (128, 3), (65, 130)] {
+        let stored = RgbImage::from_fn(width, height, |x, y| Rgb([(7 * x) as u8, (5 * y) as u8, (3 * x + 11 * y) as u8]));
+        let path = room.file("a.jpg", &jpeg(&stored, 1));
+        let want = image::open(&path).expect("decode").into_rgb8();
+        let [height, width] = [height as usize, width as usize];
+        let mut reader = Reader { height, width, ..Reader::default() };
+        let mut words = vec![0; height * width];
+        assert_eq!(reader.read_into(&path, &mut words).expect("read"), Traits::default());
+        assert_eq!(words, pixels::pack(&want), "{width} x {height}");
+        // All the ways to another size.
+        (reader.height, reader.width) = (11, 70);
+        for how in [Resize::Nearest, Resize::Bilinear, Resize::Antialias] {
+            reader.resize = how;
+            let native = RgbPixels { pixels: want.to_vec(), height, width };
+            let mut words = vec![0; 11 * 70];
+            assert!(reader.read_into(&path, &mut words).expect("read").resized);
+            let resized = resize(native, 11, 70, how).expect("resize").pixels;
+            assert_eq!(words, pixels::pack(&resized), "{width} x {height}, {how:?}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! From picture files to one block of bytes.
+//! From picture files to one block of pixels.
 //!
 //! ```text
 //! folder of pictures -> folder::scan -> decode::Reader (+ resize) -> dataset::Dataset -> split::stratified
@@ -7,7 +7,8 @@
 //! planted::generate  -> a made folder of pictures with known artefacts, for `demo` and for judging explanations
 //! ```
 //!
-//! Everything here runs on the CPU and ends in `u8`, NHWC, RGB. The scaling to `f32` belongs to the batch.
+//! Everything here runs on the CPU and ends in bytes, NHWC, RGB, in the words of a pixel that are uploaded as they are. The scaling to
+//! `f32` belongs to the batch.
 //! The default choices are the correct ones; `keras_exact` gives those of Keras 2.15's `flow_from_directory`.
 
 pub mod cache;
@@ -26,6 +27,7 @@ pub use dataset::{Dataset, Fingerprint, Limit, OnBad};
 pub use decode::{Reader, RgbPixels, Traits};
 pub use differences::{TraitCounts, keras_differences};
 pub use folder::{Folder, Item, list_pictures, scan};
+pub use pixels::{pack, unpack};
 pub use planted::{Planted, PlantedBox, PlantedPicture, PlantedSet};
 pub use resize::Resize;
 pub use split::stratified;

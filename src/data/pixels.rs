@@ -1,6 +1,31 @@
-//! Decoded pixels of any kind to 8-bit RGB: the correct way, and Pillow's.
+//! Decoded pixels of any kind to 8-bit RGB, the correct way and Pillow's; and 8-bit RGB to the words that the kernels read.
 
 use image::{DynamicImage, ImageFormat};
+
+/// Words of RGB bytes, a pixel each: R | G << 8 | B << 16 | 255 << 24, which is opaque RGBA in a little-endian memory. The kernels do
+/// not read the top byte.
+pub fn pack(rgb: &[u8]) -> Vec<u32> {
+    let mut words = vec![0; rgb.len() / 3];
+    pack_into(rgb, &mut words);
+    words
+}
+
+/// As [`pack`], into `words`, one for each pixel.
+pub(super) fn pack_into(rgb: &[u8], words: &mut [u32]) {
+    for (word, &[r, g, b]) in words.iter_mut().zip(rgb.as_chunks::<3>().0) {
+        *word = u32::from_le_bytes([r, g, b, 255]);
+    }
+}
+
+/// The RGB bytes of [`pack`]'s words.
+pub fn unpack(words: &[u32]) -> Vec<u8> {
+    let mut rgb = vec![0; 3 * words.len()];
+    for (pixel, word) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(words) {
+        let [r, g, b, _] = word.to_le_bytes();
+        *pixel = [r, g, b];
+    }
+    rgb
+}
 
 /// How Pillow brings 16-bit samples to 8, which depends on the file they came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +109,14 @@ pub(super) fn as_pillow(image: DynamicImage, depth: Depth16) -> Vec<u8> {
 mod tests {
     use super::*;
     use image::{GrayImage, ImageBuffer, Luma, LumaA, Rgb, Rgba, RgbaImage};
+
+    #[test]
+    fn a_word_is_an_opaque_pixel() {
+        let words = pack(&[1, 2, 3, 253, 254, 255]);
+        assert_eq!(words, [0xff03_0201, 0xffff_fefd]);
+        assert_eq!(bytemuck::cast_slice::<u32, u8>(&words), [1, 2, 3, 255, 253, 254, 255, 255]);
+        assert_eq!(unpack(&words), [1, 2, 3, 253, 254, 255]);
+    }
 
     #[test]
     fn sixteen_bits_are_v_over_257_rounded() {

@@ -38,7 +38,11 @@ pub fn resize(picture: RgbPixels, height: usize, width: usize, how: Resize) -> R
         return Ok(picture);
     }
     let pixels = match how {
-        Resize::Nearest => nearest(&picture, height, width),
+        Resize::Nearest => {
+            let mut out = vec![[0; 3]; height * width];
+            nearest(picture.pixels.as_chunks().0, [picture.height, picture.width], &mut out, [height, width]);
+            out.into_flattened()
+        }
         Resize::Bilinear => bilinear(&picture, height, width),
         Resize::Antialias => antialias(picture, height, width)?,
     };
@@ -51,15 +55,13 @@ pub fn nearest_index(i: usize, input: usize, output: usize) -> usize {
     ((2 * i + 1) * input) / (2 * output)
 }
 
-fn nearest(picture: &RgbPixels, height: usize, width: usize) -> Vec<u8> {
-    let columns: Vec<usize> = (0..width).map(|x| 3 * nearest_index(x, picture.width, width)).collect();
-    let mut out = Vec::with_capacity(height * width * 3);
-    for y in 0..height {
-        let start = nearest_index(y, picture.height, height) * picture.width * 3;
-        let row = &picture.pixels[start..start + picture.width * 3];
-        columns.iter().for_each(|&x| out.extend_from_slice(&row[x..x + 3]));
+/// The nearest pixels of a picture of `from` rows and columns, as a picture of `to`.
+pub(super) fn nearest<P: Copy>(pixels: &[P], from: [usize; 2], out: &mut [P], to: [usize; 2]) {
+    let columns: Vec<usize> = (0..to[1]).map(|x| nearest_index(x, from[1], to[1])).collect();
+    for (y, out) in out.chunks_exact_mut(to[1]).enumerate() {
+        let row = &pixels[nearest_index(y, from[0], to[0]) * from[1]..][..from[1]];
+        out.iter_mut().zip(&columns).for_each(|(out, &x)| *out = row[x]);
     }
-    out
 }
 
 /// For each output index the two source indices and the weight of the second. Source: TensorFlow

@@ -145,7 +145,7 @@ mod tests {
             classes: ["a", "b", "c"].map(String::from).to_vec(),
             paths: vec![PathBuf::new(); 5],
             labels: vec![0, 1, 2, 0, 1],
-            pixels: (0..5 * 14 * 10 * 3).map(|i| (rng::hash3(1, 2, i) >> 24) as u8).collect(),
+            pixels: (0..5 * 14 * 10).map(|i| rng::hash3(1, 2, i)).collect(),
             height: 14,
             width: 10,
             traits: TraitCounts::default(),

@@ -50,17 +50,12 @@ impl Dims for GatherDims {
 /// fl32(1/255), by which Keras multiplies; dividing by 255 gives another float for 126 of the 256 bytes.
 pub const RESCALE: f32 = 1.0 / 255.0;
 
-/// The words of RGB bytes, a pixel each: R | G << 8 | B << 16.
-pub fn pack(pixels: &[u8]) -> Vec<u32> {
-    pixels.as_chunks::<3>().0.par_iter().map(|&[r, g, b]| u32::from_le_bytes([r, g, b, 0])).collect()
-}
-
 /// A batch's pictures in a chunk of the data set.
 #[derive(Clone, Copy)]
 pub struct Chunk<'a> {
     dims: ChunkDims,
     step: &'a Step,
-    /// (chunk_len, pixels): R | G << 8 | B << 16.
+    /// (chunk_len, pixels): R | G << 8 | B << 16, as [`crate::data::pack`] makes them; the top byte is not read.
     words: &'a [u32],
     /// (pictures): the whole set's.
     order: &'a [u32],

@@ -4,7 +4,11 @@ use super::{Clock, Player, Span, Timing};
 use crate::kernel::{Access, Buffer, Call, Real, Step, Twin};
 use crate::plan::{PlanId, Program};
 use anyhow::{Context, Result, ensure};
+use rayon::prelude::*;
 use std::time::Instant;
+
+/// Words that a thread copies at once.
+const PART: usize = 1 << 18;
 
 /// A float type that a CPU player can play in.
 pub trait Playable: Real {
@@ -88,7 +92,8 @@ impl<T: Playable> Player for CpuPlayer<T> {
         let to = self.tensor(tensor)?.u_mut();
         let end = first + words.len();
         ensure!(end <= to.len(), "{tensor} holds {} words, not {end}", to.len());
-        to[first..end].copy_from_slice(words);
+        // On all cores for the sake of a whole set's pictures, whose pages the system makes as they are first written.
+        to[first..end].par_chunks_mut(PART).zip(words.par_chunks(PART)).for_each(|(to, words)| to.copy_from_slice(words));
         Ok(())
     }
 

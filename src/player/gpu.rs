@@ -4,7 +4,7 @@
 use super::machine_code::MachineCode;
 use super::pace::{Pace, Slice};
 use super::pipelines::Pipelines;
-use super::{AdapterFacts, Cache, Clock, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned, UPLOAD};
+use super::{AdapterFacts, Cache, Clock, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
 use crate::fault;
 use crate::kernel::{
     self, Access, FIRST_BINDING, Kernel, MAX_ITERATIONS, Needs, Precision, SLICE_BINDING, STEP_BINDING, Step, StepUniform, Tiles,
@@ -198,6 +198,8 @@ impl Adapter {
     }
 }
 
+/// Bytes that go to the device at once: staging memory takes no more than this.
+const UPLOAD: usize = 16 << 20;
 /// What [`Needs::EightLanes`] asks for.
 const EIGHT_LANES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_INT64);
 /// What [`Needs::CooperativeMatrix`] asks for.

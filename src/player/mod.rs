@@ -36,9 +36,6 @@ impl std::fmt::Display for OutOfMemory {
 
 impl std::error::Error for OutOfMemory {}
 
-/// Bytes that go to a device at once: whoever writes more, in parts of so many, takes no more staging memory than this.
-pub(crate) const UPLOAD: usize = 16 << 20;
-
 /// Plays plans over the program's tensors.
 pub trait Player {
     /// What it plays on, for messages.
