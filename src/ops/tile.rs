@@ -125,7 +125,7 @@ impl WeightTiling {
             + passes(&[(4 * self.windows / self.lanes) as usize]);
         let chunks = (d.out_w / 2).div_ceil(self.windows) as usize;
         let row = 1 + chunks * (1 + chunk);
-        let sums = sums * passes(&[self.lanes as usize - 1]);
+        let sums = passes(&[sums, self.lanes as usize - 1]);
         1 + d.rows_per_split as usize * (1 + row) + sums
     }
 }
