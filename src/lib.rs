@@ -7,7 +7,7 @@
 //! ```text
 //!  picture files ──> data ──────────> engine ──────────> train ───> metrics ──> report
 //!                    scan, decode,    the model on its   epochs,    confusion   panels, charts,
-//!                    resize to u8     device with its    history,   matrix,     pages
+//!                    resize           device with its    history,   matrix,     pages
 //!                                     resident pictures  checkpoint report        ^
 //!                                       |       |                                 |
 //!                     model ── lower ──>|       └──────> explain ─────────────────┘

@@ -86,8 +86,8 @@ impl Dataset {
     /// Decode all pictures on all cores, straight into one buffer, in the order of `items`.
     ///
     /// A progress bar headed `label` goes to stderr when that is a terminal; without a label there is none. Every file is
-    /// tried before anything is reported. While it runs each core also holds one picture at its stored size, which
-    /// `reader.max_pixels` bounds.
+    /// tried before anything is reported. While it runs each core also holds one picture at its stored size, at
+    /// most 8 bytes a pixel, which `reader.max_pixels` bounds.
     ///
     /// With a `cache` the pictures that an earlier run has decoded come from there, and the others go there; `label` tells the sets
     /// of one folder apart. The result is the same.

@@ -105,6 +105,8 @@ impl Reader {
     /// As [`Reader::read`].
     pub fn read_into(&self, path: &Path, out: &mut [u32]) -> Result<Traits> {
         guarded(path, || {
+            let wanted = self.height.checked_mul(self.width).filter(|&pixels| pixels > 0);
+            ensure!(wanted == Some(out.len()), "{} words are no picture of {} x {}", out.len(), self.height, self.width);
             let bytes = self.bytes(path)?;
             let (picture, traits) = match self.jpeg(&bytes, out) {
                 Some(Jpeg::There(traits)) => return Ok(traits),
@@ -150,8 +152,8 @@ impl Reader {
     }
 
     /// The plain case, a whole upright JPEG in YCbCr, without what `image` does three times over: reading the headers, which is
-    /// a third of a small picture's time. It becomes opaque RGBA at once, which is [`pack`](super::pack)'s words; of another colour
-    /// space the decoder makes RGB only.
+    /// a third of a small picture's time. It becomes RGBA at once, which is [`pack`](super::pack)'s words; other colour spaces are left
+    /// to `image`, for this decoder makes RGBA of none but YCbCr and grey: of RGB it refuses to, of CMYK and YCCK its rows are wrong.
     fn jpeg(&self, bytes: &[u8], out: &mut [u32]) -> Option<Jpeg> {
         let options = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
         let options = options.jpeg_set_out_colorspace(ColorSpace::RGBA);
@@ -168,12 +170,18 @@ impl Reader {
         if !plain || count == 0 || count as u64 > self.max_pixels {
             return None;
         }
+        let mut decode = |words: &mut [u32]| {
+            decoder.decode_into(bytemuck::cast_slice_mut(words)).ok()?;
+            // What a damaged file lacks is filled with another alpha.
+            words.iter_mut().for_each(|word| *word = u32::from_le(*word) | 0xff00_0000);
+            Some(())
+        };
         if (height, width) == (self.height, self.width) {
-            decoder.decode_into(bytemuck::cast_slice_mut(out)).ok()?;
+            decode(out)?;
             return Some(Jpeg::There(Traits::default()));
         }
         let mut words = vec![0; count];
-        decoder.decode_into(bytemuck::cast_slice_mut(&mut words)).ok()?;
+        decode(&mut words)?;
         if self.how() != Resize::Nearest {
             return Some(Jpeg::Another(RgbPixels { pixels: pixels::unpack(&words), height, width }));
         }

@@ -114,7 +114,7 @@ mod tests {
     fn a_word_is_an_opaque_pixel() {
         let words = pack(&[1, 2, 3, 253, 254, 255]);
         assert_eq!(words, [0xff03_0201, 0xffff_fefd]);
-        assert_eq!(bytemuck::cast_slice::<u32, u8>(&words), [1, 2, 3, 255, 253, 254, 255, 255]);
+        assert_eq!(bytemuck::cast_slice::<u32, u8>(&[words[0].to_le(), words[1].to_le()]), [1, 2, 3, 255, 253, 254, 255, 255]);
         assert_eq!(unpack(&words), [1, 2, 3, 253, 254, 255]);
     }
 
