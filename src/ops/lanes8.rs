@@ -53,9 +53,12 @@ pub(super) fn forward_constants<const CARRIED: bool>(d: &[u32]) -> Vec<(&'static
     vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(!valid(d))), ("CARRIED", u32::from(CARRIED))]
 }
 
+/// Output channels that the input's gradient takes at a time.
+const PART_C: u32 = 32;
+
 fn input_fits<const LANE_C: u32>(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
-    small(d) && valid(d) && d.in_c % (LANE_C * LANES) == 0 && matches!(d.out_c, 32 | 64)
+    small(d) && valid(d) && d.in_c % (LANE_C * LANES) == 0 && d.out_c.is_multiple_of(PART_C)
 }
 
 /// Output channels of a lane and input channels of a workgroup in the weight gradient: with two windows a pass, as much text as the first
@@ -86,6 +89,7 @@ fn shapes() -> Vec<Conv2dDims> {
         Conv2dDims::new(3, [6, 11, 32], 64, [3, 3], false, true),
         Conv2dDims::new(2, [13, 5, 32], 32, [3, 3], false, true),
         Conv2dDims::new(2, [5, 16, 16], 64, [3, 3], false, true),
+        Conv2dDims::new(1, [6, 5, 32], 96, [3, 3], false, true),
         Conv2dDims::new(2, [6, 9, 4], 16, [3, 3], false, true),
         Conv2dDims::new(1, [9, 6, 8], 48, [3, 3], false, true),
         Conv2dDims::new(1, [6, 9, 8], 32, [3, 3], false, true),
@@ -241,8 +245,7 @@ const fn forward<const CARRIED: bool>(key: &'static str) -> Kernel {
     }
 }
 
-/// `LANE_C`: input channels of a lane. With four that of conv2d_3 takes 0.85 of the time on Mesa 22 and compiles for 13 s instead of 4: the
-/// driver takes 10 ms for each component of its weights' loads.
+/// `LANE_C`: input channels of a lane. With four a window is loaded half as often, and the driver compiles more than twice as long.
 const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
     Kernel {
         shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL],
@@ -252,7 +255,7 @@ const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
         },
         loops: |d| {
             let d = Conv2dDims::of(d);
-            passes(&[d.in_h.div_ceil(4) as usize, d.in_w.div_ceil(4) as usize])
+            passes(&[(d.out_c / PART_C) as usize, d.in_h.div_ceil(4) as usize, d.in_w.div_ceil(4) as usize])
         },
         bound: Bound::Tile(input_roundings, |d| Conv2dDims::of(d).input_tiles(4)),
         made: OF_WINOGRAD_4,
@@ -262,8 +265,8 @@ const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
             key,
             "lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja"),
-            variant("conv2d_relu_maxpool2x2.backward_input", input_fits::<LANE_C>, |d| {
-                vec![("OUT_C", Conv2dDims::of(d).out_c), ("LANE_C", LANE_C)]
+            variant("conv2d_relu_maxpool2x2.backward_input", input_fits::<LANE_C>, |_| {
+                vec![("LANE_C", LANE_C), ("PART_C", PART_C)]
             }),
         )
     }
@@ -322,9 +325,13 @@ mod tests {
         }
 
         let key = "conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8";
-        takes(key, &[conv(16, 32), conv(64, 64), Conv2dDims { batch: MAX_GROUPS, ..conv(16, 32) }], &large(conv(16, 32)));
+        takes(
+            key,
+            &[conv(16, 32), conv(64, 64), conv(16, 96), Conv2dDims { batch: MAX_GROUPS, ..conv(16, 32) }],
+            &large(conv(16, 32)),
+        );
         takes(key, &[], &padded(conv(16, 32)));
-        takes(key, &[], &[conv(24, 32), conv(16, 16), conv(16, 128), conv(80, 64)]);
+        takes(key, &[], &[conv(24, 32), conv(16, 16), conv(16, 48), conv(80, 64)]);
 
         let key = "conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8_channels4";
         takes(key, &[conv(32, 32), conv(64, 64)], &[conv(16, 32), conv(48, 32), conv(32, 16)]);
