@@ -53,8 +53,10 @@ pub(super) fn forward_constants<const CARRIED: bool>(d: &[u32]) -> Vec<(&'static
     vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(!valid(d))), ("CARRIED", u32::from(CARRIED))]
 }
 
-/// Output channels that the input's gradient takes at a time.
+/// Output channels that the convolutions' input gradient takes at a time.
 const PART_C: u32 = 32;
+/// Pictures of a workgroup of it, for which the filters are transformed once.
+const INPUT_PICTURES: u32 = 2;
 
 fn input_fits<const LANE_C: u32>(d: &[u32]) -> bool {
     let d = Conv2dDims::of(d);
@@ -206,9 +208,9 @@ pub const KERNELS: &[Kernel] = &[
         shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, UPDATE_BIAS_WGSL, LOW_HIGH_WGSL],
         grid: |d| {
             let d = DenseDims::of(d);
-            [d.out_n / (8 * LANES), DENSE_GROUPS.min(d.in_n / 8), 1]
+            [d.out_n / (8 * LANES), DENSE_GROUPS.min(d.in_n / 2), 1]
         },
-        loops: |d| passes(&[(DenseDims::of(d).in_n / 8).div_ceil(DENSE_GROUPS) as usize]),
+        loops: |d| passes(&[(DenseDims::of(d).in_n / 2).div_ceil(DENSE_GROUPS) as usize]),
         cases: dense_cases,
         ..another(
             dense::UPDATE_WEIGHT,
@@ -251,11 +253,12 @@ const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
         shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
-            [d.in_c / (LANE_C * LANES), d.batch, 1]
+            [d.in_c / (LANE_C * LANES), d.batch.div_ceil(INPUT_PICTURES), 1]
         },
         loops: |d| {
             let d = Conv2dDims::of(d);
-            passes(&[(d.out_c / PART_C) as usize, d.in_h.div_ceil(4) as usize, d.in_w.div_ceil(4) as usize])
+            let pictures = d.batch.min(INPUT_PICTURES);
+            passes(&[d.out_c / PART_C, pictures, d.in_h.div_ceil(4), d.in_w.div_ceil(4)].map(|n| n as usize))
         },
         bound: Bound::Tile(input_roundings, |d| Conv2dDims::of(d).input_tiles(4)),
         made: OF_WINOGRAD_4,
