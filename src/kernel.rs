@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub enum Access {
     /// `var<storage, read>`.
     Read,
-    /// `var<storage, read_write>`, every element of the stated length written, none read.
+    /// `var<storage, read_write>`, every element of the stated length written, and none read before.
     Write,
     /// `var<storage, read_write>`, read and written in place, or only some elements written.
     Update,

@@ -2,7 +2,7 @@
 //!
 //! There a load costs as much as ten multiplications, since it is a loop over the lanes, and nothing is kept in workgroup memory
 //! for less. So a workgroup is one vector, weights or sums stay in its registers and stack, and a value that all lanes need is
-//! loaded by one and shuffled. The texts are templates, unrolled for the channel counts. A real GPU gains nothing from them.
+//! loaded by one and shuffled. The texts are templates, unrolled for the channel counts or for a part of the channels. A real GPU gains nothing from them.
 
 use super::conv2d::{Conv2dDims, input_roundings};
 use super::conv2d_relu_maxpool2x2 as fused;
@@ -21,7 +21,8 @@ pub(super) const STORE_TILE_WGSL: &str = include_str!("../../shaders/shared/stor
 /// Lanes of a workgroup.
 pub(super) const LANES: u32 = 8;
 
-/// Whether a kernel of this house can be unrolled for it: 3 x 3 with few enough channels for the stack and the compiler's time.
+/// Whether a kernel of this house can be unrolled for it: 3 x 3 with few enough channels for the stack and the compiler's time. (The input's
+/// gradient, whose text is the same for all, could take more.)
 fn small(d: &Conv2dDims) -> bool {
     d.k_h == 3 && d.k_w == 3 && d.in_c * d.out_c <= 64 * 64 && d.batch <= MAX_GROUPS
 }
@@ -53,9 +54,9 @@ pub(super) fn forward_constants<const CARRIED: bool>(d: &[u32]) -> Vec<(&'static
     vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(!valid(d))), ("CARRIED", u32::from(CARRIED))]
 }
 
-/// Output channels that the convolutions' input gradient takes at a time.
+/// Output channels that a convolution's input gradient takes at a time: four of a lane, as its file's types say.
 const PART_C: u32 = 32;
-/// Pictures of a workgroup of it, for which the filters are transformed once.
+/// Pictures of a workgroup of a convolution's input gradient, for which a part's filters are transformed once.
 const INPUT_PICTURES: u32 = 2;
 
 fn input_fits<const LANE_C: u32>(d: &[u32]) -> bool {
@@ -92,6 +93,7 @@ fn shapes() -> Vec<Conv2dDims> {
         Conv2dDims::new(2, [13, 5, 32], 32, [3, 3], false, true),
         Conv2dDims::new(2, [5, 16, 16], 64, [3, 3], false, true),
         Conv2dDims::new(1, [6, 5, 32], 96, [3, 3], false, true),
+        Conv2dDims::new(7, [5, 4, 16], 32, [3, 3], false, true),
         Conv2dDims::new(2, [6, 9, 4], 16, [3, 3], false, true),
         Conv2dDims::new(1, [9, 6, 8], 48, [3, 3], false, true),
         Conv2dDims::new(1, [6, 9, 8], 32, [3, 3], false, true),
