@@ -2,7 +2,8 @@
 //!
 //! There a load costs as much as ten multiplications, since it is a loop over the lanes, and nothing is kept in workgroup memory
 //! for less. So a workgroup is one vector, weights or sums stay in its registers and stack, and a value that all lanes need is
-//! loaded by one and shuffled. The texts are templates, unrolled for the channel counts or for a part of the channels. A real GPU gains nothing from them.
+//! loaded by one and shuffled. The texts are templates, unrolled for the channel counts or for a part of the channels. A real GPU
+//! gains nothing from them.
 
 use super::conv2d::{Conv2dDims, input_roundings};
 use super::conv2d_relu_maxpool2x2 as fused;
