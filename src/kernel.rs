@@ -20,7 +20,7 @@ pub enum Access {
 }
 
 /// What a buffer's 32-bit elements are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Elem {
     /// Floats: f32 on the GPU, the player's own type on the CPU.
     F32,
@@ -412,15 +412,28 @@ pub struct Variant {
     /// Names of buffers that it reads as `var<uniform>`: at most 16 KiB, which every adapter takes, of which all invocations read the
     /// same value at a time. A GPU's products take such a value from its constant cache, without a load.
     pub uniform: &'static [&'static str],
+    /// Buffers that it reads as `texture_storage_2d<.., read>`, texel after texel in rows of [`TEXTURE_WIDTH`]
+    /// (`shaders/shared/texel.wgsl`): the player keeps a copy of them. llvmpipe loads a texel for all lanes at once and a buffer's element
+    /// lane after lane.
+    pub textures: Texels,
 }
+
+/// For dims the names of buffers, and how many of their elements a texel holds: 1, 2 or 4.
+pub type Texels = fn(&[u32]) -> Vec<(&'static str, u32)>;
+
+/// Texels in a row of a texture: that many rows of 16 bytes a texel are more than any buffer holds that WebGPU promises.
+pub const TEXTURE_WIDTH: u32 = 4096;
+
+/// Rows of a texture that WebGPU promises.
+const MAX_TEXTURE_ROWS: usize = 8192;
 
 /// Values of the names in a template, for these dims.
 pub type Constants = fn(&[u32]) -> Vec<(&'static str, u32)>;
 
 impl Variant {
-    /// One in f32 that reads no uniform but its dims.
+    /// One in f32 that reads buffers, and no uniform but its dims.
     pub const fn new(of: &'static str, needs: Needs, software: bool, fits: fn(&[u32]) -> bool, constants: Constants) -> Self {
-        Self { of, needs, software, fits, constants, f16: None, uniform: &[] }
+        Self { of, needs, software, fits, constants, f16: None, uniform: &[], textures: |_| Vec::new() }
     }
 }
 
@@ -522,6 +535,20 @@ impl Kernel {
         self.variant.is_some_and(|v| v.uniform.contains(&binding.name))
     }
 
+    /// How many elements of a buffer of its bindings a texel holds, where it reads it as a texture.
+    pub fn texel(&self, binding: &Binding, dims: &[u32]) -> Option<u32> {
+        (self.variant?.textures)(dims).iter().find(|(name, _)| *name == binding.name).map(|(_, texel)| *texel)
+    }
+
+    /// Whether a variant can do these dims: its text is made for them, and what it reads as textures has room there.
+    pub fn fits(&self, dims: &[u32]) -> bool {
+        let room = |b: &Binding| {
+            let texel = self.texel(b, dims).map(|texel| texel as usize);
+            texel.is_none_or(|texel| (b.len)(dims) <= texel * TEXTURE_WIDTH as usize * MAX_TEXTURE_ROWS)
+        };
+        self.variant.is_some_and(|v| (v.fits)(dims)) && self.bindings.iter().all(room)
+    }
+
     /// The variants of this kernel.
     pub fn variants(&self) -> impl Iterator<Item = &'static Kernel> {
         let key = self.key;
@@ -614,6 +641,8 @@ pub const ADAM_WGSL: &str = include_str!("../shaders/shared/adam.wgsl");
 pub const ORDERED_WGSL: &str = include_str!("../shaders/shared/ordered.wgsl");
 /// `shaders/shared/update_bias.wgsl`; it calls [`ADAM_WGSL`] and updates `b`, `bm` and `bv`.
 pub const UPDATE_BIAS_WGSL: &str = include_str!("../shaders/shared/update_bias.wgsl");
+/// `shaders/shared/texel.wgsl`.
+pub const TEXEL_WGSL: &str = include_str!("../shaders/shared/texel.wgsl");
 /// `shaders/shared/places.wgsl`.
 pub const PLACES_WGSL: &str = include_str!("../shaders/shared/places.wgsl");
 /// `shaders/shared/rescaled.wgsl`.

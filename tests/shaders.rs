@@ -6,7 +6,7 @@ use naga::AddressSpace;
 use naga::back::{glsl, hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, Layouter};
 use naga::valid::{ModuleInfo, ValidationFlags, Validator};
-use naga::{GlobalVariable, Handle, Module, Scalar, ScalarKind, StorageAccess, TypeInner};
+use naga::{GlobalVariable, Handle, ImageClass, Module, Scalar, ScalarKind, StorageAccess, StorageFormat, TypeInner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
@@ -15,6 +15,7 @@ use wgradcam::kernel::{self, Access, Elem, Kernel, Needs, STEP_FIELDS, StepUnifo
 
 /// WebGPU's default limits.
 const MAX_STORAGE_BUFFERS: usize = 8;
+const MAX_STORAGE_TEXTURES: usize = 4;
 /// Bytes of a uniform that every adapter takes.
 const MAX_UNIFORM: usize = 16 << 10;
 const MAX_WORKGROUP_MEMORY: u32 = 16_384;
@@ -130,12 +131,21 @@ fn keys_are_op_and_entry_and_stand_once() {
         if let Some(variant) = k.variant {
             let base = kernel::by_key(variant.of);
             assert!(k.key.starts_with(&format!("{}/", base.key)) && base.variant.is_none(), "{} of {}", k.key, base.key);
-            assert!((k.cases)().iter().all(|dims| (variant.fits)(dims)), "{} has a case that it does not fit", k.key);
+            assert!((k.cases)().iter().all(|dims| k.fits(dims)), "{} has a case that it does not fit", k.key);
             assert!(std::ptr::eq(k.bindings, base.bindings), "{} has bindings of its own", k.key);
             for name in variant.uniform {
                 let binding = k.bindings.iter().find(|b| b.name == *name).expect("a buffer of the kernel's");
                 let bytes = (k.cases)().iter().map(|dims| 4 * (binding.len)(dims)).max();
                 assert!(binding.access == Access::Read && bytes <= Some(MAX_UNIFORM), "{}: {name}", k.key);
+            }
+            for dims in (k.cases)() {
+                let textures = (variant.textures)(&dims);
+                assert!(textures.len() <= MAX_STORAGE_TEXTURES, "{} has {} textures", k.key, textures.len());
+                for (name, texel) in textures {
+                    let binding = k.bindings.iter().find(|b| b.name == name).expect("a buffer of the kernel's");
+                    let whole = (binding.len)(&dims).is_multiple_of(texel as usize);
+                    assert!(binding.access == Access::Read && whole, "{}: {name} for {dims:?}", k.key);
+                }
             }
         }
         assert!(!(k.cases)().is_empty(), "{} has no cases", k.key);
@@ -197,6 +207,20 @@ fn bindings_are_the_registrys() {
                 Access::Read => StorageAccess::LOAD,
                 Access::Write | Access::Update => StorageAccess::LOAD | StorageAccess::STORE,
             };
+            if let Some(texel) = k.texel(b, &(k.cases)()[0]) {
+                let TypeInner::Image { class: ImageClass::Storage { format, access }, .. } = module.types[global.ty].inner else {
+                    panic!("{}: {} is no texture", k.key, b.name)
+                };
+                let expected = match (b.elem, texel) {
+                    (Elem::F32, 1) => StorageFormat::R32Float,
+                    (Elem::F32, 2) => StorageFormat::Rg32Float,
+                    (Elem::F32, 4) => StorageFormat::Rgba32Float,
+                    (Elem::U32, 1) => StorageFormat::R32Uint,
+                    other => panic!("{}: {}: {other:?}", k.key, b.name),
+                };
+                assert_eq!((format, access), (expected, StorageAccess::LOAD), "{}: {}", k.key, b.name);
+                continue;
+            }
             let space = if k.takes_uniform(b) { AddressSpace::Uniform } else { AddressSpace::Storage { access } };
             assert_eq!(global.space, space, "{}: {}", k.key, b.name);
             let TypeInner::Array { base, .. } = module.types[global.ty].inner else {

@@ -12,7 +12,7 @@ use super::simd::with_scratch;
 use super::{direct, product, winograd};
 use crate::kernel::{
     Binding, Bound, Call, Cost, Dims, Kernel, Needs, OF_WINOGRAD_4, ORDERED_WGSL, OutputTiles, RESCALED_WGSL, Real, SLICE_WGSL,
-    STEP_WGSL, Twin, Variant, WORKGROUP, another, grid, passes, random_input,
+    STEP_WGSL, TEXEL_WGSL, Twin, Variant, WORKGROUP, another, grid, passes, random_input,
 };
 use pulp::Arch;
 use rayon::prelude::*;
@@ -157,7 +157,7 @@ fn tile_loops(d: &Conv2dDims, in_row: impl Fn(usize) -> usize) -> usize {
 /// The variants for drivers on CPUs.
 pub const TECHNIQUES: &[Kernel] = &[
     Kernel {
-        shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL, TILES_WGSL, MAP_TILE_WGSL],
+        shared: &[SLICE_WGSL, TEXEL_WGSL, WINOGRAD4_WGSL, TILES_WGSL, MAP_TILE_WGSL],
         grid: |d| [Conv2dDims::of(d).batch, 1, 1],
         loops: |d| tile_loops(Conv2dDims::of(d), |tiles| passes(&[tiles])),
         bound: Bound::Tile(|d| roundings(Conv2dDims::of(d), Conv2dDims::of(d).in_c), |d| map_tiles(Conv2dDims::of(d))),
@@ -168,7 +168,7 @@ pub const TECHNIQUES: &[Kernel] = &[
             "conv2d_relu_map.forward/winograd4_lanes8",
             "lanes8/conv2d_relu_map_winograd4.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_map_winograd4.wgsl.jinja"),
-            variant("conv2d_relu_map.forward", lanes8::forward_fits, lanes8::forward_constants::<false>),
+            lanes8::forward_variant("conv2d_relu_map.forward"),
         )
     },
     Kernel {

@@ -164,16 +164,9 @@ const fn variant(
     fits: fn(&[u32]) -> bool,
     constants: fn(&[u32]) -> Vec<(&'static str, u32)>,
 ) -> Variant {
-    Variant {
-        of,
-        needs: Needs::CooperativeMatrix(tiles),
-        // Only a driver on the CPU has vectors of 8 for subgroups.
-        software: tiles.subgroup == 8,
-        fits,
-        constants,
-        f16: Some(activations),
-        uniform: &[],
-    }
+    // Only a driver on the CPU has vectors of 8 for subgroups.
+    let software = tiles.subgroup == 8;
+    Variant { f16: Some(activations), ..Variant::new(of, Needs::CooperativeMatrix(tiles), software, fits, constants) }
 }
 
 fn forward_grid(d: &[u32]) -> [u32; 3] {

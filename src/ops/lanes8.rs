@@ -1,8 +1,9 @@
 //! Variants for drivers that run shaders on the CPU in vectors of 8 lanes (llvmpipe, lavapipe): `shaders/lanes8/`.
 //!
-//! There a load costs as much as ten multiplications, since it is a loop over the lanes, and nothing is kept in workgroup memory
-//! for less. So a workgroup is one vector, weights or sums stay in its registers and stack, and a value that all lanes need is
-//! loaded by one and shuffled. The texts are templates, unrolled for the channel counts or for a part of the channels. A real GPU
+//! There a load from a buffer costs as much as ten multiplications, since it is a loop over the lanes, and nothing is kept in workgroup
+//! memory for less. A texel of a storage texture is loaded by all lanes at once, for a tenth of that and in a quarter of the time to compile.
+//! So a workgroup is one vector, what it reads often are textures, weights or sums stay in its registers and stack, and a value that all
+//! lanes need is loaded by one and shuffled. The texts are templates, unrolled for the channel counts or for a part of the channels. A real GPU
 //! gains nothing from them.
 
 use super::conv2d::{Conv2dDims, input_roundings};
@@ -10,7 +11,7 @@ use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
 use crate::kernel::{
     ADAM_WGSL, Bound, Constants, Dims, Kernel, MAX_GROUPS, Needs, OF_TAKEN_PLACES, OF_WINOGRAD_4, SLICE_WGSL, STEP_WGSL,
-    UPDATE_BIAS_WGSL, Variant, another, passes,
+    TEXEL_WGSL, UPDATE_BIAS_WGSL, Variant, another, passes,
 };
 
 pub(super) const LOW_HIGH_WGSL: &str = include_str!("../../shaders/shared/low_high.wgsl");
@@ -49,10 +50,18 @@ pub(super) fn forward_fits(d: &[u32]) -> bool {
     outputs_fit(d) && matches!(d.in_c, 8 | 16 | 24 | 32)
 }
 
-/// What the text of the forward kernels is made for.
-pub(super) fn forward_constants<const CARRIED: bool>(d: &[u32]) -> Vec<(&'static str, u32)> {
-    let d = Conv2dDims::of(d);
-    vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(!valid(d))), ("CARRIED", u32::from(CARRIED))]
+/// The forward kernels on floats, as a technique for this one.
+pub(super) const fn forward_variant(of: &'static str) -> Variant {
+    let constants = |d: &[u32]| {
+        let d = Conv2dDims::of(d);
+        vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(!valid(d)))]
+    };
+    let textures = |d: &[u32]| {
+        let d = Conv2dDims::of(d);
+        // Of two lanes where that is what the weight gradient reads too: one copy serves both.
+        vec![("x", if d.in_c.is_multiple_of(2 * LANES) { 4 } else { 1 }), ("weight", lane_channels(d.out_c))]
+    };
+    Variant { textures, ..variant(of, forward_fits, constants) }
 }
 
 /// Output channels that a convolution's input gradient takes at a time: four of a lane, as its file's types say.
@@ -161,12 +170,11 @@ const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: Constant
 /// The variants: of a technique with several constants the one that llvmpipe of Mesa 22 and 26 both take well, or compile in time, is the
 /// last, which is the default.
 pub const KERNELS: &[Kernel] = &[
-    forward::<true>("conv2d_relu_maxpool2x2.forward/winograd4_lanes8_carried"),
-    forward::<false>("conv2d_relu_maxpool2x2.forward/winograd4_lanes8"),
+    FORWARD,
     backward_input::<4>("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8_channels4"),
     backward_input::<2>("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8"),
     Kernel {
-        shared: &[SLICE_WGSL, LOW_HIGH_WGSL],
+        shared: &[SLICE_WGSL, TEXEL_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             let [lane_c, ci_b] = weight_block(d);
@@ -183,13 +191,16 @@ pub const KERNELS: &[Kernel] = &[
             "conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8",
             "lanes8/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
-            variant("conv2d_relu_maxpool2x2.backward_weight", weight_fits, weight_constants),
+            Variant {
+                textures: |d| vec![("x", 4), ("pooled_dy", lane_channels(Conv2dDims::of(d).out_c)), ("taken", 1)],
+                ..variant("conv2d_relu_maxpool2x2.backward_weight", weight_fits, weight_constants)
+            },
         )
     },
     dense_forward::<32, 4>("dense.forward/lanes8_pictures32"),
     dense_forward::<16, 8>("dense.forward/lanes8"),
     Kernel {
-        shared: &[SLICE_WGSL, LOW_HIGH_WGSL],
+        shared: &[SLICE_WGSL, TEXEL_WGSL],
         grid: |d| {
             let d = DenseDims::of(d);
             [DENSE_GROUPS.min(d.in_n / 2), d.batch.div_ceil(input_pictures(d)), 1]
@@ -201,14 +212,17 @@ pub const KERNELS: &[Kernel] = &[
             "dense.backward_input/lanes8",
             "lanes8/dense_backward_input.wgsl.jinja",
             include_str!("../../shaders/lanes8/dense_backward_input.wgsl.jinja"),
-            variant("dense.backward_input", dense_fits, |d| {
-                let d = DenseDims::of(d);
-                vec![("BATCH", d.batch), ("OUT_N", d.out_n), ("PICTURES", input_pictures(d))]
-            }),
+            Variant {
+                textures: |_| vec![("dy", 4), ("weight", 4)],
+                ..variant("dense.backward_input", dense_fits, |d| {
+                    let d = DenseDims::of(d);
+                    vec![("BATCH", d.batch), ("OUT_N", d.out_n), ("PICTURES", input_pictures(d))]
+                })
+            },
         )
     },
     Kernel {
-        shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, UPDATE_BIAS_WGSL, LOW_HIGH_WGSL],
+        shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, UPDATE_BIAS_WGSL, LOW_HIGH_WGSL, TEXEL_WGSL],
         grid: |d| {
             let d = DenseDims::of(d);
             [d.out_n / (8 * LANES), DENSE_GROUPS.min(d.in_n / 2), 1]
@@ -220,40 +234,37 @@ pub const KERNELS: &[Kernel] = &[
             "dense.update_weight/lanes8",
             "lanes8/dense_update_weight.wgsl.jinja",
             include_str!("../../shaders/lanes8/dense_update_weight.wgsl.jinja"),
-            variant("dense.update_weight", dense_fits, dense_constants),
+            Variant { textures: |_| vec![("x", 2), ("grad", 4)], ..variant("dense.update_weight", dense_fits, dense_constants) },
         )
     },
 ];
 
-/// `CARRIED`: whether a tile's first two columns are those that the tile before it has transformed.
-const fn forward<const CARRIED: bool>(key: &'static str) -> Kernel {
-    Kernel {
-        shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL, TILES_WGSL, STORE_TILE_WGSL],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
-        },
-        loops: |d| {
-            let d = Conv2dDims::of(d);
-            passes(&[(d.out_h / 2).div_ceil(2) as usize, (d.out_w / 2).div_ceil(2) as usize])
-        },
-        bound: Bound::Tile(|d| Conv2dDims::of(d).taps() as f64 + 2.0, |d| Conv2dDims::of(d).pooled_tiles(2)),
-        made: OF_WINOGRAD_4,
-        cases: || fused::forward_cases(cases(forward_fits)),
-        ..another(
-            &fused::KERNELS[0],
-            key,
-            "lanes8/conv2d_relu_maxpool2x2_winograd4.wgsl.jinja",
-            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_winograd4.wgsl.jinja"),
-            variant("conv2d_relu_maxpool2x2.forward", forward_fits, forward_constants::<CARRIED>),
-        )
-    }
-}
+const FORWARD: Kernel = Kernel {
+    shared: &[SLICE_WGSL, TEXEL_WGSL, WINOGRAD4_WGSL, TILES_WGSL, STORE_TILE_WGSL],
+    grid: |d| {
+        let d = Conv2dDims::of(d);
+        [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
+    },
+    loops: |d| {
+        let d = Conv2dDims::of(d);
+        passes(&[(d.out_h / 2).div_ceil(2) as usize, (d.out_w / 2).div_ceil(2) as usize])
+    },
+    bound: Bound::Tile(|d| Conv2dDims::of(d).taps() as f64 + 2.0, |d| Conv2dDims::of(d).pooled_tiles(2)),
+    made: OF_WINOGRAD_4,
+    cases: || fused::forward_cases(cases(forward_fits)),
+    ..another(
+        &fused::KERNELS[0],
+        "conv2d_relu_maxpool2x2.forward/winograd4_lanes8",
+        "lanes8/conv2d_relu_maxpool2x2_winograd4.wgsl.jinja",
+        include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_winograd4.wgsl.jinja"),
+        forward_variant("conv2d_relu_maxpool2x2.forward"),
+    )
+};
 
 /// `LANE_C`: input channels of a lane. With four a window is loaded half as often, by twice the text.
 const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
     Kernel {
-        shared: &[SLICE_WGSL, LOW_HIGH_WGSL, WINOGRAD4_WGSL],
+        shared: &[SLICE_WGSL, TEXEL_WGSL, WINOGRAD4_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [d.in_c / (LANE_C * LANES), d.batch.div_ceil(INPUT_PICTURES), 1]
@@ -271,9 +282,12 @@ const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
             key,
             "lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja"),
-            variant("conv2d_relu_maxpool2x2.backward_input", input_fits::<LANE_C>, |_| {
-                vec![("LANE_C", LANE_C), ("PART_C", PART_C)]
-            }),
+            Variant {
+                textures: |_| vec![("dy", 4), ("argmax", 1), ("weight", 4)],
+                ..variant("conv2d_relu_maxpool2x2.backward_input", input_fits::<LANE_C>, |_| {
+                    vec![("LANE_C", LANE_C), ("PART_C", PART_C)]
+                })
+            },
         )
     }
 }
@@ -281,7 +295,7 @@ const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
 /// `PICTURES`, whose sums a lane keeps; `INPUTS` of a pass.
 const fn dense_forward<const PICTURES: u32, const INPUTS: u32>(key: &'static str) -> Kernel {
     Kernel {
-        shared: &[SLICE_WGSL, LOW_HIGH_WGSL],
+        shared: &[SLICE_WGSL, TEXEL_WGSL],
         grid: |d| {
             let d = DenseDims::of(d);
             [d.out_n / (8 * LANES), d.batch.div_ceil(PICTURES), d.splits]
@@ -293,7 +307,10 @@ const fn dense_forward<const PICTURES: u32, const INPUTS: u32>(key: &'static str
             key,
             "lanes8/dense_forward.wgsl.jinja",
             include_str!("../../shaders/lanes8/dense_forward.wgsl.jinja"),
-            variant("dense.forward", forward_products_fit::<PICTURES>, |_| vec![("PICTURES", PICTURES), ("INPUTS", INPUTS)]),
+            Variant {
+                textures: |_| vec![("x", 4), ("weight", 4)],
+                ..variant("dense.forward", forward_products_fit::<PICTURES>, |_| vec![("PICTURES", PICTURES), ("INPUTS", INPUTS)])
+            },
         )
     }
 }
@@ -324,11 +341,9 @@ mod tests {
     #[test]
     fn convolutions_are_taken_up_to_the_limits_that_their_texts_have() {
         let same = Conv2dDims::new(2, [9, 6, 8], 16, [3, 3], true, true).pooled();
-        for columns in ["", "_carried"] {
-            let key = &format!("conv2d_relu_maxpool2x2.forward/winograd4_lanes8{columns}");
-            takes(key, &[conv(8, 16), conv(32, 128), same, Conv2dDims { batch: MAX_GROUPS, ..conv(8, 16) }], &large(conv(8, 16)));
-            takes(key, &[], &[conv(8, 24), conv(4, 16), conv(20, 16), conv(40, 16), conv(32, 144)]);
-        }
+        let key = "conv2d_relu_maxpool2x2.forward/winograd4_lanes8";
+        takes(key, &[conv(8, 16), conv(32, 128), same, Conv2dDims { batch: MAX_GROUPS, ..conv(8, 16) }], &large(conv(8, 16)));
+        takes(key, &[], &[conv(8, 24), conv(4, 16), conv(20, 16), conv(40, 16), conv(32, 144)]);
 
         let key = "conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8";
         takes(

@@ -4,10 +4,11 @@
 use super::machine_code::MachineCode;
 use super::pace::{Pace, Slice};
 use super::pipelines::Pipelines;
+use super::texels::{Copy, Texels, read, stale};
 use super::{AdapterFacts, Cache, Clock, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
 use crate::fault;
 use crate::kernel::{
-    self, Access, FIRST_BINDING, Kernel, MAX_ITERATIONS, Needs, Precision, SLICE_BINDING, STEP_BINDING, Step, StepUniform, Tiles,
+    self, Access, FIRST_BINDING, MAX_ITERATIONS, Needs, Precision, SLICE_BINDING, STEP_BINDING, Step, StepUniform, Tiles,
 };
 use crate::plan::{Dispatch, PlanId, Program};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -260,6 +261,8 @@ pub(super) struct Prepared {
     bind_group: wgpu::BindGroup,
     stepped: bool,
     grid: [u32; 3],
+    /// What goes to textures before it.
+    copies: Vec<Copy>,
     /// Its dims and, from [`SLICE_OFFSET`] on, what of the grid is played: all of it but within [`GpuPlayer::submit_call`].
     uniform: wgpu::Buffer,
     /// Of its kernel's text.
@@ -267,13 +270,14 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// A call over a device's buffers: the one of the steps, and one for each of the kernel's bindings.
+    /// A call over a device's memory: the steps' buffer, a resource for each of the kernel's bindings, and what of them is copied before.
     pub(super) fn new<'a>(
         (device, queue): (&wgpu::Device, &wgpu::Queue),
         compiled: &Compiled,
         d: &Dispatch,
         steps: &wgpu::Buffer,
-        buffers: impl Iterator<Item = &'a wgpu::Buffer>,
+        resources: impl Iterator<Item = wgpu::BindingResource<'a>>,
+        copies: Vec<Copy>,
     ) -> Self {
         let grid = (d.kernel.grid)(&d.dims);
         let uniform = uniform(device, queue, d, grid);
@@ -288,9 +292,7 @@ impl Prepared {
             let resource = bytes(steps, 0, size_of::<StepUniform>() as u64);
             entries.push(wgpu::BindGroupEntry { binding: STEP_BINDING, resource });
         }
-        for (binding, buffer) in (FIRST_BINDING..).zip(buffers) {
-            entries.push(wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
-        }
+        entries.extend((FIRST_BINDING..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }));
         let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(&d.label),
             layout: &compiled.layout,
@@ -302,9 +304,20 @@ impl Prepared {
             bind_group,
             stepped: d.kernel.step,
             grid,
+            copies,
             uniform,
             text_bytes: compiled.text_bytes,
         }
+    }
+
+    /// Whether something is copied before the call: then it needs a pass of its own.
+    pub(super) fn copies(&self) -> bool {
+        !self.copies.is_empty()
+    }
+
+    /// Appends what is copied before the call.
+    pub(super) fn encode_copies(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.copies.iter().for_each(|copy| copy.encode(encoder));
     }
 
     /// Appends the call to a pass, with the `i`-th of the steps that were written.
@@ -473,6 +486,21 @@ impl GpuPlayer {
                 })
             })
             .collect();
+        let copies: Vec<Vec<_>> = self.program.plans.iter().map(|plan| stale(&plan.dispatches)).collect();
+        let mut lens: HashMap<Texels, usize> = HashMap::new();
+        for &(texels, len) in copies.iter().flatten().flatten() {
+            let most = lens.entry(texels).or_default();
+            *most = len.max(*most);
+        }
+        let textures: HashMap<Texels, _> = lens
+            .into_iter()
+            .map(|(texels, len)| {
+                let name = &self.program.tensors[texels.tensor.0].name;
+                let texture = Texels::texture(&self.device, name, texels.elem, texels.texel, len);
+                let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+                (texels, (texture, view))
+            })
+            .collect();
         let refused = pollster::block_on(memory.pop()).map(|error| error.to_string());
         let refused = refused.or_else(|| fault::no_memory(self.program.bytes()).then(|| "on demand".to_owned()));
         if let Some(error) = refused {
@@ -487,31 +515,31 @@ impl GpuPlayer {
         let cache = kept.as_ref().map(Pipelines::cache);
         let start = Instant::now();
         let texts: HashMap<_, _> = self.program.plans.iter().flat_map(|plan| &plan.dispatches).map(|d| (text_of(d), d)).collect();
-        let mut texts: Vec<_> = texts.into_iter().map(|(text, d)| (text, d.kernel, d.kernel.wgsl(&d.dims))).collect();
+        let mut texts: Vec<_> = texts.into_iter().map(|(text, d)| (text, d, d.kernel.wgsl(&d.dims))).collect();
         // The longest first, beside which all others are compiled.
         texts.sort_by_key(|(_, _, wgsl)| Reverse(wgsl.len()));
         // Side by side: many drivers make the machine code here.
         let pipelines: HashMap<_, _> = texts
             .into_par_iter()
-            .map(|(text, kernel, wgsl)| Ok((text, compile(&self.device, kernel, wgsl, cache)?)))
+            .map(|(text, d, wgsl)| Ok((text, compile(&self.device, d, wgsl, cache)?)))
             .collect::<Result<_>>()
             .with_context(|| format!("{} refused a kernel; `wgradcam verify` tells which", self.name))?;
         let compiling = start.elapsed();
-        let plans = self
-            .program
-            .plans
-            .iter()
-            .map(|plan| {
-                plan.dispatches
-                    .iter()
-                    .map(|d| {
-                        let buffers = d.buffers.iter().map(|id| &self.buffers[id.0]);
-                        Prepared::new((&self.device, &self.queue), &pipelines[&text_of(d)], d, &self.steps, buffers)
-                    })
-                    .collect()
-            })
-            .collect();
-        self.plans = plans;
+        let prepared = |(d, copies): (&Dispatch, Vec<(Texels, usize)>)| {
+            let resources = d.buffers.iter().zip(read(d)).map(|(id, texels)| match texels {
+                Some((texels, _)) => wgpu::BindingResource::TextureView(&textures[&texels].1),
+                None => self.buffers[id.0].as_entire_binding(),
+            });
+            let copies = copies.into_iter().map(|(texels, len)| Copy {
+                buffer: self.buffers[texels.tensor.0].clone(),
+                texture: textures[&texels].0.clone(),
+                texels: (len as u32).div_ceil(texels.texel),
+            });
+            let device = (&self.device, &self.queue);
+            Prepared::new(device, &pipelines[&text_of(d)], d, &self.steps, resources, copies.collect())
+        };
+        let plans = self.program.plans.iter().zip(copies);
+        self.plans = plans.map(|(plan, copies)| plan.dispatches.iter().zip(copies).map(prepared).collect()).collect();
         let cost = |d: &Dispatch| (d.kernel.cost)(&d.dims);
         self.paces = self.program.plans.iter().map(|plan| Pace::new(plan.dispatches.iter().map(cost))).collect();
         self.first_use.kernels = pipelines.len();
@@ -622,9 +650,16 @@ impl GpuPlayer {
     fn encode(&self, plan: PlanId, calls: Range<usize>, read_back: Option<&ReadBack>) -> wgpu::CommandBuffer {
         let dispatches = &self.plans[plan.0];
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("steps") });
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("steps"), timestamp_writes: None });
+        let mut pass = None;
         for i in calls {
-            dispatches[i % dispatches.len()].encode(&mut pass, (i / dispatches.len()) as u32);
+            let call = &dispatches[i % dispatches.len()];
+            if call.copies() {
+                drop(pass.take());
+                call.encode_copies(&mut encoder);
+            }
+            let descriptor = wgpu::ComputePassDescriptor { label: Some("steps"), timestamp_writes: None };
+            let pass = pass.get_or_insert_with(|| encoder.begin_compute_pass(&descriptor).forget_lifetime());
+            call.encode(pass, (i / dispatches.len()) as u32);
         }
         drop(pass);
         if let Some(ReadBack { source, staging, size }) = read_back {
@@ -642,6 +677,9 @@ impl GpuPlayer {
             let start = Instant::now();
             self.queue.write_buffer(&prepared.uniform, SLICE_OFFSET, bytemuck::bytes_of(&slice));
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("slice") });
+            if slice.is_first() {
+                prepared.encode_copies(&mut encoder);
+            }
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             prepared.encode_slice(&mut pass, (call / calls.len()) as u32, size);
             drop(pass);
@@ -828,23 +866,30 @@ pub(super) struct Compiled {
 /// Creates a kernel's pipeline, or tells what the driver has against it.
 pub(super) fn compile(
     device: &wgpu::Device,
-    kernel: &Kernel,
+    Dispatch { kernel, dims, .. }: &Dispatch,
     wgsl: String,
     cache: Option<&wgpu::PipelineCache>,
 ) -> Result<Compiled> {
     // A scope is its thread's own.
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-    let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
-        count: None,
+    let bound = |binding, ty| wgpu::BindGroupLayoutEntry { binding, visibility: wgpu::ShaderStages::COMPUTE, ty, count: None };
+    let entry = |binding, ty, has_dynamic_offset| {
+        bound(binding, wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None })
     };
     let mut entries = [0, SLICE_BINDING].map(|i| entry(i, wgpu::BufferBindingType::Uniform, false)).to_vec();
     if kernel.step {
         entries.push(entry(STEP_BINDING, wgpu::BufferBindingType::Uniform, true));
     }
     for (i, binding) in (FIRST_BINDING..).zip(kernel.bindings) {
+        if let Some(texel) = kernel.texel(binding, dims) {
+            let ty = wgpu::BindingType::StorageTexture {
+                access: wgpu::StorageTextureAccess::ReadOnly,
+                format: Texels::format(binding.elem, texel),
+                view_dimension: wgpu::TextureViewDimension::D2,
+            };
+            entries.push(bound(i, ty));
+            continue;
+        }
         let storage = wgpu::BufferBindingType::Storage { read_only: binding.access == Access::Read };
         let ty = if kernel.takes_uniform(binding) { wgpu::BufferBindingType::Uniform } else { storage };
         entries.push(entry(i, ty, false));

@@ -6,7 +6,8 @@
 
 use super::gpu::{GpuPlayer, Prepared, Text, compile, step_buffer, text_of};
 use super::pipelines::WORTH_A_LINE;
-use crate::kernel::Access;
+use super::texels::Texels;
+use crate::kernel::{Access, Binding};
 use crate::plan::{Dispatch, PlanId};
 use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -88,9 +89,17 @@ impl MachineCode {
             && let Some(call) = calls.next()
         {
             let d = &calls.dispatches[call];
-            let compiled = compile(&device, d.kernel, d.kernel.wgsl(&d.dims), None)?;
-            let buffers = d.kernel.bindings.iter().map(|b| if b.access == Access::Read { &read } else { &written });
-            let prepared = Prepared::new((&device, &queue), &compiled, d, &steps, buffers);
+            let compiled = compile(&device, d, d.kernel.wgsl(&d.dims), None)?;
+            let texels = |b: &Binding| {
+                let texture = Texels::texture(&device, b.name, b.elem, d.kernel.texel(b, &d.dims)?, 1);
+                Some(texture.create_view(&wgpu::TextureViewDescriptor::default()))
+            };
+            let textures: Vec<_> = d.kernel.bindings.iter().map(texels).collect();
+            let resources = d.kernel.bindings.iter().zip(&textures).map(|(b, texture)| match texture {
+                Some(view) => wgpu::BindingResource::TextureView(view),
+                None => (if b.access == Access::Read { &read } else { &written }).as_entire_binding(),
+            });
+            let prepared = Prepared::new((&device, &queue), &compiled, d, &steps, resources, Vec::new());
             let start = Instant::now();
             dispatch_nothing(&device, &queue, &prepared);
             device.poll(wgpu::PollType::wait_indefinitely())?;

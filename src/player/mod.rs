@@ -9,6 +9,7 @@ mod pace;
 mod pipelines;
 mod profile;
 mod techniques;
+mod texels;
 mod tuned;
 
 pub use adapters::{AdapterFacts, Choice, DeviceChoice, adapters, choose, choose_with};

@@ -82,6 +82,11 @@ impl Slice {
     pub(super) fn beginning_at(first: [u32; 3], grid: [u32; 3]) -> Self {
         Self { first, _pad: 0, groups: grid, _end: 0 }
     }
+
+    /// Whether it begins at the grid's first workgroup.
+    pub(super) fn is_first(&self) -> bool {
+        self.first == [0; 3]
+    }
 }
 
 /// A dispatch cut into boxes of workgroups: whole layers of its grid, rows of a layer or workgroups of a row.

@@ -141,13 +141,23 @@ impl GpuPlayer {
             let encoder = || self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("profile") });
             let mut playing = encoder();
             for (i, call) in (0u32..).zip(calls) {
-                let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
-                    query_set: &query_set,
-                    beginning_of_pass_write_index: Some(2 * i),
-                    end_of_pass_write_index: Some(2 * i + 1),
-                });
-                let descriptor = wgpu::ComputePassDescriptor { label: Some("profile"), timestamp_writes };
-                call.encode(&mut playing.begin_compute_pass(&descriptor), 0);
+                let pass = |beginning_of_pass_write_index, end_of_pass_write_index| wgpu::ComputePassDescriptor {
+                    label: Some("profile"),
+                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                        query_set: &query_set,
+                        beginning_of_pass_write_index,
+                        end_of_pass_write_index,
+                    }),
+                };
+                let [begin, end] = [Some(2 * i), Some(2 * i + 1)];
+                if call.copies() {
+                    // What it copies is its time too.
+                    drop(playing.begin_compute_pass(&pass(begin, None)));
+                    call.encode_copies(&mut playing);
+                    call.encode(&mut playing.begin_compute_pass(&pass(None, end)), 0);
+                } else {
+                    call.encode(&mut playing.begin_compute_pass(&pass(begin, end)), 0);
+                }
             }
             self.queue.submit([playing.finish()]);
             self.wait()?;

@@ -61,8 +61,7 @@ impl Adapter {
     /// The kernels that can do the work of `kernel` for these dims here at the precision that was asked for, itself first.
     pub fn candidates(&self, kernel: &'static Kernel, dims: &[u32]) -> Vec<&'static Kernel> {
         let fits = |k: &&'static Kernel| {
-            let takes = k.variant.as_ref().is_some_and(|v| (v.fits)(dims)) && (k.loops)(dims) <= MAX_ITERATIONS;
-            takes && k.precision() <= self.precision && self.can_run(k)
+            k.fits(dims) && (k.loops)(dims) <= MAX_ITERATIONS && k.precision() <= self.precision && self.can_run(k)
         };
         std::iter::once(kernel).chain(kernel.variants().filter(fits)).collect()
     }
