@@ -424,8 +424,8 @@ pub type Texels = fn(&[u32]) -> Vec<(&'static str, u32)>;
 /// Texels in a row of a texture: that many rows of 16 bytes a texel are more than any buffer holds that WebGPU promises.
 pub const TEXTURE_WIDTH: u32 = 4096;
 
-/// Rows of a texture that WebGPU promises.
-const MAX_TEXTURE_ROWS: usize = 8192;
+/// Most rows of a texture: WebGPU promises one more.
+const MAX_TEXTURE_ROWS: usize = 8191;
 
 /// Values of the names in a template, for these dims.
 pub type Constants = fn(&[u32]) -> Vec<(&'static str, u32)>;

@@ -62,8 +62,9 @@ impl Texels {
 
     /// A texture for `len` elements, empty.
     pub(super) fn texture(device: &wgpu::Device, label: &str, elem: Elem, texel: u32, len: usize) -> wgpu::Texture {
-        let texels = len.div_ceil(texel as usize).max(1);
-        let height = texels.div_ceil(TEXTURE_WIDTH as usize) as u32;
+        let texels = len.div_ceil(texel as usize);
+        // llvmpipe makes other code where a side is a power of two, as this height never is: what one size has is there for all.
+        let height = (texels.div_ceil(TEXTURE_WIDTH as usize) as u32).max(3) | 1;
         device.create_texture(&wgpu::TextureDescriptor {
             label: Some(label),
             size: wgpu::Extent3d { width: TEXTURE_WIDTH, height, depth_or_array_layers: 1 },
