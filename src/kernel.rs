@@ -364,6 +364,8 @@ pub enum Needs {
     ComponentStores,
     /// Subgroups of exactly 8 lanes and 64-bit integers: software drivers on CPUs with 256-bit vectors.
     EightLanes,
+    /// The same, and loads from a buffer that are one instruction for all lanes and not one for each: Mesa 26 on CPUs with AVX-512.
+    GatheredLanes,
     /// Cooperative matrices of these sizes that multiply f16 and add in f32, f16 itself, and subgroups.
     CooperativeMatrix(Tiles),
 }
@@ -412,14 +414,15 @@ pub struct Variant {
     /// Names of buffers that it reads as `var<uniform>`: at most 16 KiB, which every adapter takes, of which all invocations read the
     /// same value at a time. A GPU's products take such a value from its constant cache, without a load.
     pub uniform: &'static [&'static str],
-    /// Buffers that it reads as `texture_storage_2d<.., read>`, texel after texel in rows of [`TEXTURE_WIDTH`]
-    /// (`shaders/shared/texel.wgsl`): the player keeps a copy of them. llvmpipe loads a texel for all lanes at once and a buffer's element
-    /// lane after lane.
-    pub textures: Texels,
+    /// Buffers that its template reads by `load_<name>(i)`, whose declarations and functions [`Kernel::wgsl`] appends.
+    pub loads: Loads,
+    /// Whether these are no buffers but textures, `texture_storage_2d<.., read>`, texel after texel in rows of [`TEXTURE_WIDTH`], that the
+    /// player copies from the buffers.
+    pub textures: bool,
 }
 
-/// For dims the names of buffers, and how many of their elements a texel holds: 1, 2 or 4.
-pub type Texels = fn(&[u32]) -> Vec<(&'static str, u32)>;
+/// For dims the names of buffers, and how many of their elements are loaded at a time: 1, 2 or 4.
+pub type Loads = fn(&[u32]) -> Vec<(&'static str, u32)>;
 
 /// Texels in a row of a texture: that many rows of 16 bytes a texel are more than any buffer holds that WebGPU promises.
 pub const TEXTURE_WIDTH: u32 = 4096;
@@ -433,7 +436,7 @@ pub type Constants = fn(&[u32]) -> Vec<(&'static str, u32)>;
 impl Variant {
     /// One in f32 that reads buffers, and no uniform but its dims.
     pub const fn new(of: &'static str, needs: Needs, software: bool, fits: fn(&[u32]) -> bool, constants: Constants) -> Self {
-        Self { of, needs, software, fits, constants, f16: None, uniform: &[], textures: |_| Vec::new() }
+        Self { of, needs, software, fits, constants, f16: None, uniform: &[], loads: |_| Vec::new(), textures: false }
     }
 }
 
@@ -494,7 +497,7 @@ pub fn random_input(_: &[u32], _: &'static str, _: u32) -> Option<Values> {
 }
 
 /// The text of a template with these values: WGSL has no loops that a compiler must unroll, and drivers do not.
-fn unroll(name: &str, template: &str, constants: &BTreeMap<&str, u32>) -> Result<String, minijinja::Error> {
+fn unroll(name: &str, template: &str, constants: &BTreeMap<String, u32>) -> Result<String, minijinja::Error> {
     let mut environment = minijinja::Environment::new();
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     environment.render_named_str(name, template, constants)
@@ -509,14 +512,43 @@ impl Kernel {
             text.push('\n');
             text.push_str(&self.unrolled(shared, dims));
         }
+        if let Some(variant) = self.variant {
+            for (name, width) in (variant.loads)(dims) {
+                text += &self.load(name, width, variant.textures);
+            }
+        }
         let fields: String = self.dims.iter().map(|field| format!("    {field}: u32,\n")).collect();
         text + &format!("\nstruct Dims {{\n{fields}}}\n\n@group(0) @binding(0) var<uniform> dims: Dims;\n")
+    }
+
+    /// The declaration of a buffer of the bindings and of the function that loads `width` elements of it.
+    fn load(&self, name: &str, width: u32, texture: bool) -> String {
+        let found = (FIRST_BINDING..).zip(self.bindings).find(|(_, b)| b.name == name);
+        let (i, binding) = found.unwrap_or_else(|| panic!("{} has no buffer {name}", self.key));
+        let (scalar, kind) = match binding.elem {
+            Elem::F32 => ("f32", "float"),
+            Elem::U32 => ("u32", "uint"),
+        };
+        let (value, channels, taken) = match width {
+            1 => (scalar.to_owned(), "r", ".x"),
+            2 => (format!("vec2<{scalar}>"), "rg", ".xy"),
+            4 => (format!("vec4<{scalar}>"), "rgba", ""),
+            _ => panic!("{}: {width} elements of {name} are no load", self.key),
+        };
+        let (declared, loaded) = if texture {
+            let place = format!("vec2<u32>(i % {TEXTURE_WIDTH}u, i / {TEXTURE_WIDTH}u)");
+            (format!("var {name}: texture_storage_2d<{channels}32{kind}, read>"), format!("textureLoad({name}, {place}){taken}"))
+        } else {
+            (format!("var<storage, read> {name}: array<{value}>"), format!("{name}[i]"))
+        };
+        format!("\n@group(0) @binding({i}) {declared};\n\nfn load_{name}(i: u32) -> {value} {{\n    return {loaded};\n}}\n")
     }
 
     /// A text of this kernel's, which is a template where the kernel is a variant.
     fn unrolled(&self, text: &str, dims: &[u32]) -> String {
         let Some(variant) = &self.variant else { return text.to_owned() };
-        let constants: BTreeMap<_, _> = (variant.constants)(dims).into_iter().collect();
+        let mut constants: BTreeMap<_, _> = (variant.constants)(dims).into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
+        constants.extend((variant.loads)(dims).into_iter().map(|(name, width)| (format!("{name}_width"), width)));
         unroll(self.file, text, &constants).unwrap_or_else(|e| panic!("{}: {e:#}", self.file))
     }
 
@@ -537,7 +569,8 @@ impl Kernel {
 
     /// How many elements of a buffer of its bindings a texel holds, where it reads it as a texture.
     pub fn texel(&self, binding: &Binding, dims: &[u32]) -> Option<u32> {
-        (self.variant?.textures)(dims).iter().find(|(name, _)| *name == binding.name).map(|(_, texel)| *texel)
+        let variant = self.variant.filter(|v| v.textures)?;
+        (variant.loads)(dims).iter().find(|(name, _)| *name == binding.name).map(|(_, texel)| *texel)
     }
 
     /// Whether a variant can do these dims: its text is made for them, and what it reads as textures has room there.
@@ -641,8 +674,6 @@ pub const ADAM_WGSL: &str = include_str!("../shaders/shared/adam.wgsl");
 pub const ORDERED_WGSL: &str = include_str!("../shaders/shared/ordered.wgsl");
 /// `shaders/shared/update_bias.wgsl`; it calls [`ADAM_WGSL`] and updates `b`, `bm` and `bv`.
 pub const UPDATE_BIAS_WGSL: &str = include_str!("../shaders/shared/update_bias.wgsl");
-/// `shaders/shared/texel.wgsl`.
-pub const TEXEL_WGSL: &str = include_str!("../shaders/shared/texel.wgsl");
 /// `shaders/shared/places.wgsl`.
 pub const PLACES_WGSL: &str = include_str!("../shaders/shared/places.wgsl");
 /// `shaders/shared/rescaled.wgsl`.

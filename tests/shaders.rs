@@ -139,11 +139,12 @@ fn keys_are_op_and_entry_and_stand_once() {
                 assert!(binding.access == Access::Read && bytes <= Some(MAX_UNIFORM), "{}: {name}", k.key);
             }
             for dims in (k.cases)() {
-                let textures = (variant.textures)(&dims);
-                assert!(textures.len() <= MAX_STORAGE_TEXTURES, "{} has {} textures", k.key, textures.len());
-                for (name, texel) in textures {
+                let loads = (variant.loads)(&dims);
+                let textures = if variant.textures { loads.len() } else { 0 };
+                assert!(textures <= MAX_STORAGE_TEXTURES, "{} has {textures} textures", k.key);
+                for (name, width) in loads {
                     let binding = k.bindings.iter().find(|b| b.name == name).expect("a buffer of the kernel's");
-                    let whole = (binding.len)(&dims).is_multiple_of(texel as usize);
+                    let whole = (binding.len)(&dims).is_multiple_of(width as usize);
                     assert!(binding.access == Access::Read && whole, "{}: {name} for {dims:?}", k.key);
                 }
             }
@@ -288,7 +289,7 @@ fn workgroups_stay_inside_webgpus_default_limits() {
             match k.variant.map(|v| v.needs) {
                 None => assert_eq!(invocations, WORKGROUP, "{}", k.key),
                 Some(Needs::CooperativeMatrix(_)) => assert_eq!(invocations, 128, "{}", k.key),
-                Some(Needs::EightLanes) => assert_eq!(invocations, 8, "{}", k.key),
+                Some(Needs::EightLanes | Needs::GatheredLanes) => assert_eq!(invocations, 8, "{}", k.key),
                 Some(Needs::Nothing | Needs::ComponentStores) => {
                     assert!(invocations <= MAX_INVOCATIONS, "{}: {invocations} for {dims:?}", k.key)
                 }

@@ -12,7 +12,7 @@ use super::simd::with_scratch;
 use super::{direct, product, winograd};
 use crate::kernel::{
     Binding, Bound, Call, Cost, Dims, Kernel, Needs, OF_WINOGRAD_4, ORDERED_WGSL, OutputTiles, RESCALED_WGSL, Real, SLICE_WGSL,
-    STEP_WGSL, TEXEL_WGSL, Twin, Variant, WORKGROUP, another, grid, passes, random_input,
+    STEP_WGSL, Twin, Variant, WORKGROUP, another, grid, passes, random_input,
 };
 use pulp::Arch;
 use rayon::prelude::*;
@@ -156,21 +156,8 @@ fn tile_loops(d: &Conv2dDims, in_row: impl Fn(usize) -> usize) -> usize {
 
 /// The variants for drivers on CPUs.
 pub const TECHNIQUES: &[Kernel] = &[
-    Kernel {
-        shared: &[SLICE_WGSL, TEXEL_WGSL, WINOGRAD4_WGSL, TILES_WGSL, MAP_TILE_WGSL],
-        grid: |d| [Conv2dDims::of(d).batch, 1, 1],
-        loops: |d| tile_loops(Conv2dDims::of(d), |tiles| passes(&[tiles])),
-        bound: Bound::Tile(|d| roundings(Conv2dDims::of(d), Conv2dDims::of(d).in_c), |d| map_tiles(Conv2dDims::of(d))),
-        made: OF_WINOGRAD_4,
-        cases: || lanes8::cases(lanes8::forward_fits),
-        ..another(
-            &KERNELS[0],
-            "conv2d_relu_map.forward/winograd4_lanes8",
-            "lanes8/conv2d_relu_map_winograd4.wgsl.jinja",
-            include_str!("../../shaders/lanes8/conv2d_relu_map_winograd4.wgsl.jinja"),
-            lanes8::forward_variant("conv2d_relu_map.forward"),
-        )
-    },
+    FORWARD,
+    lanes8::gathered_forward("conv2d_relu_map.forward/winograd4_lanes8_gathered", FORWARD),
     Kernel {
         shared: &[
             SLICE_WGSL,
@@ -202,6 +189,22 @@ pub const TECHNIQUES: &[Kernel] = &[
         )
     },
 ];
+
+const FORWARD: Kernel = Kernel {
+    shared: &[SLICE_WGSL, WINOGRAD4_WGSL, TILES_WGSL, MAP_TILE_WGSL],
+    grid: |d| [Conv2dDims::of(d).batch, 1, 1],
+    loops: |d| tile_loops(Conv2dDims::of(d), |tiles| passes(&[tiles])),
+    bound: Bound::Tile(|d| roundings(Conv2dDims::of(d), Conv2dDims::of(d).in_c), |d| map_tiles(Conv2dDims::of(d))),
+    made: OF_WINOGRAD_4,
+    cases: || lanes8::cases(lanes8::forward_fits),
+    ..another(
+        &KERNELS[0],
+        "conv2d_relu_map.forward/winograd4_lanes8",
+        "lanes8/conv2d_relu_map_winograd4.wgsl.jinja",
+        include_str!("../../shaders/lanes8/conv2d_relu_map_winograd4.wgsl.jinja"),
+        lanes8::forward_variant("conv2d_relu_map.forward"),
+    )
+};
 
 /// What plays a call: the sizes, the input, weight, bias and alpha, and the maps of all pictures.
 fn of_floats<T: Real>(call: &mut Call<T>, play: impl Fn(&Conv2dDims, Input<T>, [&[T]; 3], &mut [T])) {

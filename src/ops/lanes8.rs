@@ -11,7 +11,7 @@ use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
 use crate::kernel::{
     ADAM_WGSL, Bound, Constants, Dims, Kernel, MAX_GROUPS, Needs, OF_TAKEN_PLACES, OF_WINOGRAD_4, SLICE_WGSL, STEP_WGSL,
-    TEXEL_WGSL, UPDATE_BIAS_WGSL, Variant, another, passes,
+    UPDATE_BIAS_WGSL, Variant, another, passes,
 };
 
 pub(super) const LOW_HIGH_WGSL: &str = include_str!("../../shaders/shared/low_high.wgsl");
@@ -56,12 +56,12 @@ pub(super) const fn forward_variant(of: &'static str) -> Variant {
         let d = Conv2dDims::of(d);
         vec![("IN_C", d.in_c), ("LANE_C", lane_channels(d.out_c)), ("PADDED", u32::from(!valid(d)))]
     };
-    let textures = |d: &[u32]| {
+    let loads = |d: &[u32]| {
         let d = Conv2dDims::of(d);
         // Of two lanes where that is what the weight gradient reads too: one copy serves both.
         vec![("x", if d.in_c.is_multiple_of(2 * LANES) { 4 } else { 1 }), ("weight", lane_channels(d.out_c))]
     };
-    Variant { textures, ..variant(of, forward_fits, constants) }
+    Variant { loads, ..variant(of, forward_fits, constants) }
 }
 
 /// Output channels that a convolution's input gradient takes at a time: four of a lane, as its file's types say.
@@ -163,84 +163,125 @@ pub(super) fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     shapes().iter().map(Dims::words).filter(|d| fits(d)).collect()
 }
 
+/// Loads from textures.
 const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
-    Variant::new(of, Needs::EightLanes, true, fits, constants)
+    Variant { textures: true, ..Variant::new(of, Needs::EightLanes, true, fits, constants) }
+}
+
+/// The same text with its loads from buffers, where they are gathered: there they cost no more than from textures, which have to be copied.
+pub(super) const fn gathered(key: &'static str, kernel: Kernel) -> Kernel {
+    let variant = match kernel.variant {
+        Some(variant) => Some(Variant { needs: Needs::GatheredLanes, textures: false, ..variant }),
+        None => None,
+    };
+    Kernel { key, variant, ..kernel }
+}
+
+/// The same of a forward kernel on floats, whose lanes then load their own channels, but not three at a time.
+pub(super) const fn gathered_forward(key: &'static str, kernel: Kernel) -> Kernel {
+    let loads = |d: &[u32]| {
+        let d = Conv2dDims::of(d);
+        let of_lane = d.in_c / LANES;
+        vec![("x", if of_lane == 3 { 1 } else { of_lane }), ("weight", lane_channels(d.out_c))]
+    };
+    let kernel = gathered(key, kernel);
+    let variant = match kernel.variant {
+        Some(variant) => Some(Variant { loads, ..variant }),
+        None => None,
+    };
+    Kernel { variant, ..kernel }
 }
 
 /// The variants: of a technique with several constants the one that llvmpipe of Mesa 22 and 26 both take well, or compile in time, is the
 /// last, which is the default.
 pub const KERNELS: &[Kernel] = &[
     FORWARD,
+    gathered_forward("conv2d_relu_maxpool2x2.forward/winograd4_lanes8_gathered", FORWARD),
     backward_input::<4>("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8_channels4"),
-    backward_input::<2>("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8"),
-    Kernel {
-        shared: &[SLICE_WGSL, TEXEL_WGSL],
-        grid: |d| {
-            let d = Conv2dDims::of(d);
-            let [lane_c, ci_b] = weight_block(d);
-            [d.out_c / (lane_c * LANES), d.in_c / ci_b, d.splits]
-        },
-        loops: |d| {
-            let d = Conv2dDims::of(d);
-            passes(&[d.rows_per_split as usize, (d.out_w / 2).div_ceil(2) as usize])
-        },
-        made: OF_TAKEN_PLACES,
-        cases: || cases(weight_fits),
-        ..another(
-            &fused::KERNELS[2],
-            "conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8",
-            "lanes8/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja",
-            include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
-            Variant {
-                textures: |d| vec![("x", 4), ("pooled_dy", lane_channels(Conv2dDims::of(d).out_c)), ("taken", 1)],
-                ..variant("conv2d_relu_maxpool2x2.backward_weight", weight_fits, weight_constants)
-            },
-        )
-    },
+    INPUT_GRADIENT,
+    gathered("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8_gathered", INPUT_GRADIENT),
+    WEIGHT_GRADIENT,
+    gathered("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8_gathered", WEIGHT_GRADIENT),
     dense_forward::<32, 4>("dense.forward/lanes8_pictures32"),
-    dense_forward::<16, 8>("dense.forward/lanes8"),
-    Kernel {
-        shared: &[SLICE_WGSL, TEXEL_WGSL],
-        grid: |d| {
-            let d = DenseDims::of(d);
-            [DENSE_GROUPS.min(d.in_n / 2), d.batch.div_ceil(input_pictures(d)), 1]
-        },
-        loops: |d| passes(&[(DenseDims::of(d).in_n / 2).div_ceil(DENSE_GROUPS) as usize]),
-        cases: dense_cases,
-        ..another(
-            dense::BACKWARD_INPUT,
-            "dense.backward_input/lanes8",
-            "lanes8/dense_backward_input.wgsl.jinja",
-            include_str!("../../shaders/lanes8/dense_backward_input.wgsl.jinja"),
-            Variant {
-                textures: |_| vec![("dy", 4), ("weight", 4)],
-                ..variant("dense.backward_input", dense_fits, |d| {
-                    let d = DenseDims::of(d);
-                    vec![("BATCH", d.batch), ("OUT_N", d.out_n), ("PICTURES", input_pictures(d))]
-                })
-            },
-        )
-    },
-    Kernel {
-        shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, UPDATE_BIAS_WGSL, LOW_HIGH_WGSL, TEXEL_WGSL],
-        grid: |d| {
-            let d = DenseDims::of(d);
-            [d.out_n / (8 * LANES), DENSE_GROUPS.min(d.in_n / 2), 1]
-        },
-        loops: |d| passes(&[(DenseDims::of(d).in_n / 2).div_ceil(DENSE_GROUPS) as usize]),
-        cases: dense_cases,
-        ..another(
-            dense::UPDATE_WEIGHT,
-            "dense.update_weight/lanes8",
-            "lanes8/dense_update_weight.wgsl.jinja",
-            include_str!("../../shaders/lanes8/dense_update_weight.wgsl.jinja"),
-            Variant { textures: |_| vec![("x", 2), ("grad", 4)], ..variant("dense.update_weight", dense_fits, dense_constants) },
-        )
-    },
+    DENSE_FORWARD,
+    gathered("dense.forward/lanes8_gathered", DENSE_FORWARD),
+    DENSE_INPUT_GRADIENT,
+    gathered("dense.backward_input/lanes8_gathered", DENSE_INPUT_GRADIENT),
+    DENSE_UPDATE,
+    gathered("dense.update_weight/lanes8_gathered", DENSE_UPDATE),
 ];
 
+const INPUT_GRADIENT: Kernel = backward_input::<2>("conv2d_relu_maxpool2x2.backward_input/winograd4_lanes8");
+
+const DENSE_FORWARD: Kernel = dense_forward::<16, 8>("dense.forward/lanes8");
+
+const WEIGHT_GRADIENT: Kernel = Kernel {
+    shared: &[SLICE_WGSL],
+    grid: |d| {
+        let d = Conv2dDims::of(d);
+        let [lane_c, ci_b] = weight_block(d);
+        [d.out_c / (lane_c * LANES), d.in_c / ci_b, d.splits]
+    },
+    loops: |d| {
+        let d = Conv2dDims::of(d);
+        passes(&[d.rows_per_split as usize, (d.out_w / 2).div_ceil(2) as usize])
+    },
+    made: OF_TAKEN_PLACES,
+    cases: || cases(weight_fits),
+    ..another(
+        &fused::KERNELS[2],
+        "conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8",
+        "lanes8/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja",
+        include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_weight.wgsl.jinja"),
+        Variant {
+            loads: |d| vec![("x", 4), ("pooled_dy", lane_channels(Conv2dDims::of(d).out_c)), ("taken", 1)],
+            ..variant("conv2d_relu_maxpool2x2.backward_weight", weight_fits, weight_constants)
+        },
+    )
+};
+
+const DENSE_INPUT_GRADIENT: Kernel = Kernel {
+    shared: &[SLICE_WGSL],
+    grid: |d| {
+        let d = DenseDims::of(d);
+        [DENSE_GROUPS.min(d.in_n / 2), d.batch.div_ceil(input_pictures(d)), 1]
+    },
+    loops: |d| passes(&[(DenseDims::of(d).in_n / 2).div_ceil(DENSE_GROUPS) as usize]),
+    cases: dense_cases,
+    ..another(
+        dense::BACKWARD_INPUT,
+        "dense.backward_input/lanes8",
+        "lanes8/dense_backward_input.wgsl.jinja",
+        include_str!("../../shaders/lanes8/dense_backward_input.wgsl.jinja"),
+        Variant {
+            loads: |_| vec![("dy", 4), ("weight", 4)],
+            ..variant("dense.backward_input", dense_fits, |d| {
+                let d = DenseDims::of(d);
+                vec![("BATCH", d.batch), ("OUT_N", d.out_n), ("PICTURES", input_pictures(d))]
+            })
+        },
+    )
+};
+
+const DENSE_UPDATE: Kernel = Kernel {
+    shared: &[SLICE_WGSL, STEP_WGSL, ADAM_WGSL, UPDATE_BIAS_WGSL, LOW_HIGH_WGSL],
+    grid: |d| {
+        let d = DenseDims::of(d);
+        [d.out_n / (8 * LANES), DENSE_GROUPS.min(d.in_n / 2), 1]
+    },
+    loops: |d| passes(&[(DenseDims::of(d).in_n / 2).div_ceil(DENSE_GROUPS) as usize]),
+    cases: dense_cases,
+    ..another(
+        dense::UPDATE_WEIGHT,
+        "dense.update_weight/lanes8",
+        "lanes8/dense_update_weight.wgsl.jinja",
+        include_str!("../../shaders/lanes8/dense_update_weight.wgsl.jinja"),
+        Variant { loads: |_| vec![("x", 2), ("grad", 4)], ..variant("dense.update_weight", dense_fits, dense_constants) },
+    )
+};
+
 const FORWARD: Kernel = Kernel {
-    shared: &[SLICE_WGSL, TEXEL_WGSL, WINOGRAD4_WGSL, TILES_WGSL, STORE_TILE_WGSL],
+    shared: &[SLICE_WGSL, WINOGRAD4_WGSL, TILES_WGSL, STORE_TILE_WGSL],
     grid: |d| {
         let d = Conv2dDims::of(d);
         [d.out_c / (lane_channels(d.out_c) * LANES), d.batch, 1]
@@ -264,7 +305,7 @@ const FORWARD: Kernel = Kernel {
 /// `LANE_C`: input channels of a lane. With four a window is loaded half as often, by twice the text.
 const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
     Kernel {
-        shared: &[SLICE_WGSL, TEXEL_WGSL, WINOGRAD4_WGSL],
+        shared: &[SLICE_WGSL, WINOGRAD4_WGSL],
         grid: |d| {
             let d = Conv2dDims::of(d);
             [d.in_c / (LANE_C * LANES), d.batch.div_ceil(INPUT_PICTURES), 1]
@@ -283,7 +324,7 @@ const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
             "lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_backward_input_winograd4.wgsl.jinja"),
             Variant {
-                textures: |_| vec![("dy", 4), ("argmax", 1), ("weight", 4)],
+                loads: |_| vec![("dy", 4), ("argmax", 1), ("weight", 4)],
                 ..variant("conv2d_relu_maxpool2x2.backward_input", input_fits::<LANE_C>, |_| {
                     vec![("LANE_C", LANE_C), ("PART_C", PART_C)]
                 })
@@ -295,7 +336,7 @@ const fn backward_input<const LANE_C: u32>(key: &'static str) -> Kernel {
 /// `PICTURES`, whose sums a lane keeps; `INPUTS` of a pass.
 const fn dense_forward<const PICTURES: u32, const INPUTS: u32>(key: &'static str) -> Kernel {
     Kernel {
-        shared: &[SLICE_WGSL, TEXEL_WGSL],
+        shared: &[SLICE_WGSL],
         grid: |d| {
             let d = DenseDims::of(d);
             [d.out_n / (8 * LANES), d.batch.div_ceil(PICTURES), d.splits]
@@ -308,7 +349,7 @@ const fn dense_forward<const PICTURES: u32, const INPUTS: u32>(key: &'static str
             "lanes8/dense_forward.wgsl.jinja",
             include_str!("../../shaders/lanes8/dense_forward.wgsl.jinja"),
             Variant {
-                textures: |_| vec![("x", 4), ("weight", 4)],
+                loads: |_| vec![("x", 4), ("weight", 4)],
                 ..variant("dense.forward", forward_products_fit::<PICTURES>, |_| vec![("PICTURES", PICTURES), ("INPUTS", INPUTS)])
             },
         )

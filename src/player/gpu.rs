@@ -139,6 +139,18 @@ impl Adapter {
         self.floor.is_none() && self.facts.subgroup == [8, 8] && self.inner.features().contains(EIGHT_LANES)
     }
 
+    /// Whether the code that its driver makes loads from a buffer for all lanes at once: llvmpipe does from Mesa 26 on, where the CPU has
+    /// AVX-512. Measured: without it such a load is as slow as one for each lane, and slower to compile.
+    pub(super) fn gathers(&self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let gathers = std::arch::is_x86_feature_detected!("avx512f");
+        #[cfg(not(target_arch = "x86_64"))]
+        let gathers = false;
+        let mesa = self.facts.driver.split_once("Mesa ").map_or("", |(_, version)| version);
+        let major = mesa.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        gathers && major.is_some_and(|major| major >= 26)
+    }
+
     /// The precision that was asked for.
     pub fn precision(&self) -> Precision {
         self.precision
@@ -396,7 +408,7 @@ impl GpuPlayer {
         for kernel in program.plans.iter().flat_map(|plan| &plan.dispatches).map(|d| d.kernel) {
             match kernel.variant.map_or(Needs::Nothing, |v| v.needs) {
                 Needs::Nothing | Needs::ComponentStores => {}
-                Needs::EightLanes => required_features |= EIGHT_LANES,
+                Needs::EightLanes | Needs::GatheredLanes => required_features |= EIGHT_LANES,
                 Needs::CooperativeMatrix(_) => {
                     required_features |= COOPERATIVE_MATRIX;
                     experimental_features = experimental();

@@ -54,6 +54,7 @@ impl Adapter {
             Needs::Nothing => true,
             Needs::ComponentStores => self.facts().backend == "Vulkan",
             Needs::EightLanes => self.has_eight_lanes(),
+            Needs::GatheredLanes => self.has_eight_lanes() && self.gathers(),
             Needs::CooperativeMatrix(tiles) => self.matrices.contains(&tiles),
         }
     }
