@@ -719,6 +719,7 @@ pub static REGISTRY: &[&[Kernel]] = &[
     ops::score::KERNELS,
     ops::gradcam::KERNELS,
     ops::resize::KERNELS,
+    ops::resize::TECHNIQUES,
     ops::peak::KERNELS,
 ];
 

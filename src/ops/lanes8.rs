@@ -163,8 +163,8 @@ pub(super) fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
     shapes().iter().map(Dims::words).filter(|d| fits(d)).collect()
 }
 
-/// Loads from textures.
-const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
+/// Of loads from textures.
+pub(super) const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
     Variant { textures: true, ..Variant::new(of, Needs::EightLanes, true, fits, constants) }
 }
 

@@ -3,8 +3,11 @@
 //! `u = (out + 0.5) in/out - 0.5`, blend of floor(u) and ceil(u), clamped; coordinates in f32 for every float type, as
 //! TensorFlow computes them.
 
+use super::lanes8::{LANES, gathered, variant};
 use super::product;
-use crate::kernel::{Binding, Bound, Call, Cost, Dims, Kernel, Real, SLICE_WGSL, grid, passes, random_input};
+use crate::kernel::{
+    Binding, Bound, Call, Cost, Dims, Kernel, MAX_GROUPS, Real, SLICE_WGSL, Variant, another, grid, passes, random_input,
+};
 use rayon::prelude::*;
 
 crate::dims! {
@@ -88,6 +91,26 @@ pub const KERNELS: &[Kernel] = &[Kernel {
     },
     input: random_input,
 }];
+
+/// The variants for drivers on CPUs.
+pub const TECHNIQUES: &[Kernel] = &[LANES8, gathered("resize.bilinear/lanes8_gathered", LANES8)];
+
+const LANES8: Kernel = Kernel {
+    grid: |d| {
+        let d = ResizeDims::of(d);
+        [d.out_w.div_ceil(LANES), d.out_h.div_ceil(ROWS), d.batch]
+    },
+    ..another(
+        &KERNELS[0],
+        "resize.bilinear/lanes8",
+        "lanes8/resize.wgsl.jinja",
+        include_str!("../../shaders/lanes8/resize.wgsl.jinja"),
+        Variant {
+            loads: |_| vec![("x", 1)],
+            ..variant("resize.bilinear", |d| ResizeDims::of(d).batch <= MAX_GROUPS, |_| vec![("ROWS", ROWS)])
+        },
+    )
+};
 
 /// Three blends of three roundings each, and coordinates up to max(in) that may be contracted into an FMA on one side. The
 /// largest value of the map stands for the window's: a contracted coordinate may fall into the next window, whose blend
