@@ -161,15 +161,15 @@ impl Outputs {
 
 /// Looks whether this machine has the program's memory, so that a network too large is an error and no crash.
 fn enough_memory(program: &Program) -> Result<()> {
-    let bytes = program.tensors.iter().fold(0usize, |sum, t| sum.saturating_add(t.len.saturating_mul(4)));
+    let bytes = program.bytes();
     // Asked for at once and given back.
     let mut memory = Vec::<u8>::new();
-    let given = memory.try_reserve_exact(bytes).is_ok();
+    let given = memory.try_reserve_exact(usize::try_from(bytes).unwrap_or(usize::MAX)).is_ok();
     // Memory that nobody looks at need not be allocated, says the compiler.
     std::hint::black_box(&memory);
     // What is given may be more than there is, and whoever then touches all of it is killed.
-    let there = available_memory().is_none_or(|available| bytes as u64 <= available);
-    if given && there && !fault::no_memory(bytes as u64) {
+    let there = available_memory().is_none_or(|available| bytes <= available);
+    if given && there && !fault::no_memory(bytes) {
         return Ok(());
     }
     bail!(OutOfMemory(format!(

@@ -424,11 +424,17 @@ pub struct Variant {
 /// For dims the names of buffers, and how many of their elements are loaded at a time: 1, 2 or 4.
 pub type Loads = fn(&[u32]) -> Vec<(&'static str, u32)>;
 
-/// Texels in a row of a texture: that many rows of 16 bytes a texel are more than any buffer holds that WebGPU promises.
+/// Texels in a row of a texture: as many rows of 16 bytes a texel are as large as the largest buffer that WebGPU promises.
 pub const TEXTURE_WIDTH: u32 = 4096;
 
 /// Most rows of a texture: WebGPU promises one more.
 const MAX_TEXTURE_ROWS: usize = 8191;
+
+/// Rows of a texture for so many elements, `texel` to a texel. llvmpipe makes other code where a side is a power of two, as this never is:
+/// what was made for one size is there for all.
+pub fn texture_rows(len: usize, texel: u32) -> u32 {
+    (len.div_ceil(texel as usize).div_ceil(TEXTURE_WIDTH as usize) as u32).max(3) | 1
+}
 
 /// Values of the names in a template, for these dims.
 pub type Constants = fn(&[u32]) -> Vec<(&'static str, u32)>;

@@ -141,16 +141,28 @@ impl Program {
         plan.dispatches.push(Dispatch { kernel, label: format!("{layer}: {key}"), dims, buffers });
     }
 
-    /// Bytes of all tensors together.
+    /// Bytes of all tensors together, and of the textures that its kernels read.
     pub fn bytes(&self) -> u64 {
-        self.tensors.iter().map(|t| 4 * t.len as u64).sum()
+        let mut textures: HashMap<(TensorId, u32), u64> = HashMap::new();
+        for d in self.plans.iter().flat_map(|plan| &plan.dispatches) {
+            for (binding, &tensor) in d.kernel.bindings.iter().zip(&d.buffers) {
+                if let Some(texel) = d.kernel.texel(binding, &d.dims) {
+                    let rows = kernel::texture_rows((binding.len)(&d.dims), texel);
+                    let bytes = textures.entry((tensor, texel)).or_default();
+                    *bytes = (*bytes).max(4 * u64::from(rows) * u64::from(kernel::TEXTURE_WIDTH) * u64::from(texel));
+                }
+            }
+        }
+        let tensors = self.tensors.iter().map(|t| (t.len as u64).saturating_mul(4));
+        tensors.chain(textures.into_values()).fold(0, u64::saturating_add)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Elem;
+    use crate::kernel::{Dims, Elem};
+    use crate::ops::dense::DenseDims;
 
     #[test]
     fn a_tensor_is_as_long_as_the_longest_that_asks_and_counts_once() {
@@ -161,5 +173,10 @@ mod tests {
         program.tensor("a", Elem::F32, 2);
         assert_eq!(program.tensors[a.0].len, 10);
         assert_eq!(program.bytes(), 60);
+        program.begin("plan", 1);
+        let dims = DenseDims::new(1, 8, 64, true).words();
+        program.dispatch_kernel("dense", kernel::by_key("dense.forward/lanes8"), dims, &["x", "w", "y"]);
+        // Textures of three rows for x and w, of 16 bytes a texel.
+        assert_eq!(program.bytes(), 60 + 4 * (8 + 8 * 64 + 64) + 2 * 3 * 4096 * 16);
     }
 }

@@ -380,7 +380,7 @@ const FAULTS: &[Fault] = &[
     ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "vec{{ LANE_C }}<bool>(px + {{ w }}u < pool_w)", "vec{{ LANE_C }}<bool>(true)"),
     ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "(row * pool_w + px{{ w }}) * row_co + co", "(row * pool_w + px) * row_co + co"),
     ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "dims.rows_per_split, dims.batch * pool_h)", "dims.rows_per_split, dims.batch * pool_h - 1u)"),
-    ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "vec2<u32>(16u * (lane % 2u))", "vec2<u32>(8u * (lane % 2u))"),
+    ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "vec2<u32>(16u * c)", "vec2<u32>(8u * c)"),
     ("conv2d_relu_maxpool2x2.backward_weight/sparse_lanes8", "block * {{ CI_B }}u + {{ ci }}u", "{{ ci }}u"),
     ("resize.bilinear/lanes8", "blend(load_x(y1 + x0), load_x(y1 + x1), tx)", "blend(load_x(y1 + x0), load_x(y0 + x1), tx)"),
     ("resize.bilinear/lanes8", "blend(upper, lower, u - floor(u))", "blend(upper, lower, tx)"),

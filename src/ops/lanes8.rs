@@ -2,7 +2,7 @@
 //!
 //! There a load from a buffer costs as much as ten multiplications, since it is a loop over the lanes, and nothing is kept in workgroup
 //! memory for less. A texel of a storage texture is loaded by all lanes at once, for a tenth of that and in a quarter of the time to compile.
-//! So a workgroup is one vector, what it reads often are textures, weights or sums stay in its registers and stack, and a value that all
+//! So a workgroup is one vector, what it reads often are textures (or buffers, where a driver gathers), weights or sums stay in its registers and stack, and a value that all
 //! lanes need is loaded by one and shuffled. The texts are templates, unrolled for the channel counts or for a part of the channels. A real GPU
 //! gains nothing from them.
 
@@ -64,7 +64,7 @@ pub(super) const fn forward_variant(of: &'static str) -> Variant {
     Variant { loads, ..variant(of, forward_fits, constants) }
 }
 
-/// Output channels that a convolution's input gradient takes at a time: four of a lane, as its file's types say.
+/// Output channels that a convolution's input gradient takes at a time: four of a lane, which it loads at a time.
 const PART_C: u32 = 32;
 /// Pictures of a workgroup of a convolution's input gradient, for which a part's filters are transformed once.
 const INPUT_PICTURES: u32 = 2;
@@ -192,8 +192,8 @@ pub(super) const fn gathered_forward(key: &'static str, kernel: Kernel) -> Kerne
     Kernel { variant, ..kernel }
 }
 
-/// The variants: of a technique with several constants the one that llvmpipe of Mesa 22 and 26 both take well, or compile in time, is the
-/// last, which is the default.
+/// The variants: of a technique with several constants the one that llvmpipe of Mesa 22 and 26 both take well, or compile in time, stands
+/// behind the others, as the default; behind it the one that gathers, where that can be played.
 pub const KERNELS: &[Kernel] = &[
     FORWARD,
     gathered_forward("conv2d_relu_maxpool2x2.forward/winograd4_lanes8_gathered", FORWARD),

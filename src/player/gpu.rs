@@ -8,7 +8,8 @@ use super::texels::{Copy, Texels, read, stale};
 use super::{AdapterFacts, Cache, Clock, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
 use crate::fault;
 use crate::kernel::{
-    self, Access, FIRST_BINDING, MAX_ITERATIONS, Needs, Precision, SLICE_BINDING, STEP_BINDING, Step, StepUniform, Tiles,
+    self, Access, FIRST_BINDING, MAX_ITERATIONS, Needs, Precision, SLICE_BINDING, STEP_BINDING, Step, StepUniform, TEXTURE_WIDTH,
+    Tiles,
 };
 use crate::plan::{Dispatch, PlanId, Program};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -140,7 +141,7 @@ impl Adapter {
     }
 
     /// Whether the code that its driver makes loads from a buffer for all lanes at once: llvmpipe does from Mesa 26 on, where the CPU has
-    /// AVX-512. Measured: without it such a load is as slow as one for each lane, and slower to compile.
+    /// AVX-512. Measured: Mesa 22 and 25 load lane after lane, and without AVX-512 Mesa 26's loads are as slow and slower to compile.
     pub(super) fn gathers(&self) -> bool {
         #[cfg(target_arch = "x86_64")]
         let gathers = std::arch::is_x86_feature_detected!("avx512f");
@@ -545,7 +546,12 @@ impl GpuPlayer {
             let copies = copies.into_iter().map(|(texels, len)| Copy {
                 buffer: self.buffers[texels.tensor.0].clone(),
                 texture: textures[&texels].0.clone(),
-                texels: (len as u32).div_ceil(texels.texel),
+                texels: {
+                    // To the end of the last row, as far as the tensor reaches: what lies behind shows itself to whoever reads too far.
+                    let row = (TEXTURE_WIDTH * texels.texel) as usize;
+                    let end = len.next_multiple_of(row).min(self.program.tensors[texels.tensor.0].len);
+                    end as u32 / texels.texel
+                },
             });
             let device = (&self.device, &self.queue);
             Prepared::new(device, &pipelines[&text_of(d)], d, &self.steps, resources, copies.collect())

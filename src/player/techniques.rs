@@ -79,10 +79,16 @@ impl Adapter {
             let replayed = self.replayed.iter().find(|t| t.kernel == kernel.key && t.dims == *dims).map(|t| t.variant.as_str());
             let known = replayed.or_else(|| self.tuned.as_ref()?.chosen(kernel, dims, self.precision));
             let known = known.and_then(|key| candidates.iter().find(|k| k.key == key));
+            let gone = replayed.filter(|_| known.is_none());
             // A variant stands behind what it is better than on the machines that it is made for.
             let default = candidates.iter().rev().find(|k| k.variant.is_none_or(|v| v.software == software));
             let Some(&best) = known.or(default) else { continue };
             let technique = Technique { kernel: kernel.key.to_owned(), dims: dims.clone(), variant: best.key.to_owned() };
+            if !chosen.contains(&technique)
+                && let Some(gone) = gone
+            {
+                eprintln!("Note: this training began with {gone}, which is not to be had here; it goes on with {}", best.key);
+            }
             if candidates.len() > 1 && !chosen.contains(&technique) {
                 chosen.push(technique);
             }

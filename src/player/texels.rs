@@ -3,7 +3,7 @@
 //! A kernel writes buffers alone: what a texture has is copied from its buffer before the dispatch that reads it, where anything may have
 //! written the buffer since. On llvmpipe, for which it is done, that costs a millisecond for 16 MB.
 
-use crate::kernel::{Access, Elem, TEXTURE_WIDTH};
+use crate::kernel::{Access, Elem, TEXTURE_WIDTH, texture_rows};
 use crate::plan::{Dispatch, TensorId};
 use std::collections::HashMap;
 
@@ -62,9 +62,7 @@ impl Texels {
 
     /// A texture for `len` elements, empty.
     pub(super) fn texture(device: &wgpu::Device, label: &str, elem: Elem, texel: u32, len: usize) -> wgpu::Texture {
-        let texels = len.div_ceil(texel as usize);
-        // llvmpipe makes other code where a side is a power of two, as this height never is: what one size has is there for all.
-        let height = (texels.div_ceil(TEXTURE_WIDTH as usize) as u32).max(3) | 1;
+        let height = texture_rows(len, texel);
         device.create_texture(&wgpu::TextureDescriptor {
             label: Some(label),
             size: wgpu::Extent3d { width: TEXTURE_WIDTH, height, depth_or_array_layers: 1 },
@@ -90,7 +88,7 @@ impl Copy {
     /// Appends it to the commands, outside of any pass.
     pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
         // Float and word formats are as wide as what they hold.
-        let bytes = self.texture.format().block_copy_size(None).map_or(0, u64::from);
+        let bytes = u64::from(self.texture.format().block_copy_size(None).expect("a format of one aspect"));
         let [rows, rest] = [self.texels / TEXTURE_WIDTH, self.texels % TEXTURE_WIDTH];
         // The full rows, and what is left of the last.
         for (y, width, height) in [(0, TEXTURE_WIDTH, rows), (rows, rest, 1)] {

@@ -102,7 +102,9 @@ pub fn shaders() -> &'static str {
                 hasher.update(text.as_bytes());
                 hasher.update(&[0]);
             }
-            for (name, value) in (k.cases)().iter().flat_map(|case| k.constants(case)) {
+            hasher.update(&[u8::from(k.variant.is_some_and(|v| v.textures))]);
+            let values = |case: &Vec<u32>| [k.constants(case), k.variant.map_or_else(Vec::new, |v| (v.loads)(case))].concat();
+            for (name, value) in (k.cases)().iter().flat_map(values) {
                 hasher.update(name.as_bytes());
                 hasher.update(&value.to_le_bytes());
             }
