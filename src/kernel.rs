@@ -510,7 +510,7 @@ fn unroll(name: &str, template: &str, constants: &BTreeMap<String, u32>) -> Resu
 }
 
 impl Kernel {
-    /// The complete WGSL for these dims: the file, then the shared functions and the `dims` uniform (module scope is order-free, so
+    /// The complete WGSL for these dims: the file, then the shared functions, the loads and the `dims` uniform (module scope is order-free, so
     /// line numbers stay the file's own). A variant's file is a template whose loops are unrolled for the dims' channel counts.
     pub fn wgsl(&self, dims: &[u32]) -> String {
         let mut text = self.unrolled(self.source, dims);
