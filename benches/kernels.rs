@@ -41,7 +41,7 @@ type Sizes = Vec<(Vec<u32>, bool)>;
 /// At the sizes that the plans have for it, else at its largest case.
 fn sizes(kernel: &'static Kernel, program: &Program, step: &[(&str, Vec<u32>)]) -> Sizes {
     let of = kernel.variant.map_or(kernel.key, |v| v.of);
-    let fits = |dims: &Vec<u32>| kernel.variant.is_none() || kernel.fits(dims);
+    let fits = |dims: &Vec<u32>| kernel.fits(dims);
     let mut sizes = Sizes::new();
     for dispatch in program.plans.iter().flat_map(|plan| &plan.dispatches) {
         if dispatch.kernel.key == of && fits(&dispatch.dims) && !sizes.iter().any(|(dims, _)| *dims == dispatch.dims) {

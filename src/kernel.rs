@@ -510,8 +510,8 @@ fn unroll(name: &str, template: &str, constants: &BTreeMap<String, u32>) -> Resu
 }
 
 impl Kernel {
-    /// The complete WGSL for these dims: the file, then the shared functions, the loads and the `dims` uniform (module scope is order-free, so
-    /// line numbers stay the file's own). A variant's file is a template whose loops are unrolled for the dims' channel counts.
+    /// The complete WGSL for these dims: the file, then the shared functions, the loads and the `dims` uniform (module scope is
+    /// order-free, so line numbers stay the file's own). A variant's file is a template whose loops are unrolled for the dims' channel counts.
     pub fn wgsl(&self, dims: &[u32]) -> String {
         let mut text = self.unrolled(self.source, dims);
         for shared in self.shared {
@@ -579,13 +579,13 @@ impl Kernel {
         (variant.loads)(dims).iter().find(|(name, _)| *name == binding.name).map(|(_, texel)| *texel)
     }
 
-    /// Whether a variant can do these dims: its text is made for them, and what it reads as textures has room there.
+    /// Whether it can do these dims: a variant's text is made for them, and what it reads as textures has room there.
     pub fn fits(&self, dims: &[u32]) -> bool {
         let room = |b: &Binding| {
             let texel = self.texel(b, dims).map(|texel| texel as usize);
             texel.is_none_or(|texel| (b.len)(dims) <= texel * TEXTURE_WIDTH as usize * MAX_TEXTURE_ROWS)
         };
-        self.variant.is_some_and(|v| (v.fits)(dims)) && self.bindings.iter().all(room)
+        self.variant.is_none_or(|v| (v.fits)(dims)) && self.bindings.iter().all(room)
     }
 
     /// The variants of this kernel.

@@ -33,7 +33,26 @@ pub struct Dispatch {
     pub buffers: Vec<TensorId>,
 }
 
+/// A tensor as textures hold it for the kernels that read it so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Texels {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// What its elements are.
+    pub elem: Elem,
+    /// How many of them a texel holds.
+    pub texel: u32,
+}
+
 impl Dispatch {
+    /// For each binding what it reads as a texture, if it does, and how many elements of it.
+    pub fn texels(&self) -> impl Iterator<Item = Option<(Texels, usize)>> {
+        self.kernel.bindings.iter().zip(&self.buffers).map(|(b, &tensor)| {
+            let texel = self.kernel.texel(b, &self.dims)?;
+            Some((Texels { tensor, elem: b.elem, texel }, (b.len)(&self.dims)))
+        })
+    }
+
     /// Plays another variant of the same kernel.
     pub fn take(&mut self, variant: &'static Kernel) {
         if let Some(layer) = self.label.strip_suffix(self.kernel.key) {
@@ -143,18 +162,21 @@ impl Program {
 
     /// Bytes of all tensors together, and of the textures that its kernels read.
     pub fn bytes(&self) -> u64 {
-        let mut textures: HashMap<(TensorId, u32), u64> = HashMap::new();
-        for d in self.plans.iter().flat_map(|plan| &plan.dispatches) {
-            for (binding, &tensor) in d.kernel.bindings.iter().zip(&d.buffers) {
-                if let Some(texel) = d.kernel.texel(binding, &d.dims) {
-                    let rows = kernel::texture_rows((binding.len)(&d.dims), texel);
-                    let bytes = textures.entry((tensor, texel)).or_default();
-                    *bytes = (*bytes).max(4 * u64::from(rows) * u64::from(kernel::TEXTURE_WIDTH) * u64::from(texel));
-                }
-            }
-        }
+        let texture =
+            |(Texels { texel, .. }, len)| [kernel::texture_rows(len, texel), kernel::TEXTURE_WIDTH, texel].map(u64::from);
+        let textures = self.textures().into_iter().map(texture).map(|sides| 4 * sides.iter().product::<u64>());
         let tensors = self.tensors.iter().map(|t| (t.len as u64).saturating_mul(4));
-        tensors.chain(textures.into_values()).fold(0, u64::saturating_add)
+        tensors.chain(textures).fold(0, u64::saturating_add)
+    }
+
+    /// What its kernels read as textures, and how many elements at most.
+    pub fn textures(&self) -> HashMap<Texels, usize> {
+        let mut textures = HashMap::new();
+        for (texels, len) in self.plans.iter().flat_map(|plan| &plan.dispatches).flat_map(Dispatch::texels).flatten() {
+            let most = textures.entry(texels).or_default();
+            *most = len.max(*most);
+        }
+        textures
     }
 }
 

@@ -382,7 +382,8 @@ fn too_little_memory_splits_the_batch_as_asked_for_by_hand() {
         command.env("WGRADCAM_FAULT", format!("memory={bytes}"));
         start(command).end()
     };
-    // The limit that makes parts of 2 of the batches of 8, by bisection: the program has the same size on every device, since its kernels read no textures.
+    // The limit that makes parts of 2 of the batches of 8, by bisection: the program has the same size on every device, since
+    // its kernels read no textures.
     let (mut low, mut high) = (0, 4_000_000);
     let memory = loop {
         let (middle, dir) = ((low + high) / 2, folder());

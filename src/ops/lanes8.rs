@@ -1,10 +1,10 @@
 //! Variants for drivers that run shaders on the CPU in vectors of 8 lanes (llvmpipe, lavapipe): `shaders/lanes8/`.
 //!
 //! There a load from a buffer costs as much as ten multiplications, since it is a loop over the lanes, and nothing is kept in workgroup
-//! memory for less. A texel of a storage texture is loaded by all lanes at once, for a tenth of that and in a quarter of the time to compile.
-//! So a workgroup is one vector, what it reads often are textures (or buffers, where a driver gathers), weights or sums stay in its registers and stack, and a value that all
-//! lanes need is loaded by one and shuffled. The texts are templates, unrolled for the channel counts or for a part of the channels. A real GPU
-//! gains nothing from them.
+//! memory for less. A texel of a storage texture is loaded by all lanes at once, for a tenth of that. So a workgroup is one vector, what
+//! it reads often are textures (or buffers, where a driver gathers), weights or sums stay in its registers and stack, and a value that
+//! all lanes need is loaded by one and shuffled. The texts are templates, unrolled for the channel counts or for a part of the channels.
+//! A real GPU gains nothing from them.
 
 use super::conv2d::{Conv2dDims, input_roundings};
 use super::conv2d_relu_maxpool2x2 as fused;

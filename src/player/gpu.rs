@@ -4,14 +4,14 @@
 use super::machine_code::MachineCode;
 use super::pace::{Pace, Slice};
 use super::pipelines::Pipelines;
-use super::texels::{Copy, Texels, read, stale};
+use super::texels::{self, Copy, stale};
 use super::{AdapterFacts, Cache, Clock, FirstUse, Kept, OutOfMemory, Player, Technique, Timing, Tuned};
 use crate::fault;
 use crate::kernel::{
     self, Access, FIRST_BINDING, MAX_ITERATIONS, Needs, Precision, SLICE_BINDING, STEP_BINDING, Step, StepUniform, TEXTURE_WIDTH,
     Tiles,
 };
-use crate::plan::{Dispatch, PlanId, Program};
+use crate::plan::{Dispatch, PlanId, Program, Texels};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 use std::cmp::Reverse;
@@ -500,16 +500,13 @@ impl GpuPlayer {
             })
             .collect();
         let copies: Vec<Vec<_>> = self.program.plans.iter().map(|plan| stale(&plan.dispatches)).collect();
-        let mut lens: HashMap<Texels, usize> = HashMap::new();
-        for &(texels, len) in copies.iter().flatten().flatten() {
-            let most = lens.entry(texels).or_default();
-            *most = len.max(*most);
-        }
-        let textures: HashMap<Texels, _> = lens
+        let textures: HashMap<Texels, _> = self
+            .program
+            .textures()
             .into_iter()
             .map(|(texels, len)| {
                 let name = &self.program.tensors[texels.tensor.0].name;
-                let texture = Texels::texture(&self.device, name, texels.elem, texels.texel, len);
+                let texture = texels::texture(&self.device, name, texels.elem, texels.texel, len);
                 let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
                 (texels, (texture, view))
             })
@@ -539,7 +536,7 @@ impl GpuPlayer {
             .with_context(|| format!("{} refused a kernel; `wgradcam verify` tells which", self.name))?;
         let compiling = start.elapsed();
         let prepared = |(d, copies): (&Dispatch, Vec<(Texels, usize)>)| {
-            let resources = d.buffers.iter().zip(read(d)).map(|(id, texels)| match texels {
+            let resources = d.buffers.iter().zip(d.texels()).map(|(id, texels)| match texels {
                 Some((texels, _)) => wgpu::BindingResource::TextureView(&textures[&texels].1),
                 None => self.buffers[id.0].as_entire_binding(),
             });
@@ -902,7 +899,7 @@ pub(super) fn compile(
         if let Some(texel) = kernel.texel(binding, dims) {
             let ty = wgpu::BindingType::StorageTexture {
                 access: wgpu::StorageTextureAccess::ReadOnly,
-                format: Texels::format(binding.elem, texel),
+                format: texels::format(binding.elem, texel),
                 view_dimension: wgpu::TextureViewDimension::D2,
             };
             entries.push(bound(i, ty));

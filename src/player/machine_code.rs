@@ -6,7 +6,7 @@
 
 use super::gpu::{GpuPlayer, Prepared, Text, compile, step_buffer, text_of};
 use super::pipelines::WORTH_A_LINE;
-use super::texels::Texels;
+use super::texels;
 use crate::kernel::{Access, Binding};
 use crate::plan::{Dispatch, PlanId};
 use anyhow::{Result, ensure};
@@ -91,7 +91,7 @@ impl MachineCode {
             let d = &calls.dispatches[call];
             let compiled = compile(&device, d, d.kernel.wgsl(&d.dims), None)?;
             let texels = |b: &Binding| {
-                let texture = Texels::texture(&device, b.name, b.elem, d.kernel.texel(b, &d.dims)?, 1);
+                let texture = texels::texture(&device, b.name, b.elem, d.kernel.texel(b, &d.dims)?, 1);
                 Some(texture.create_view(&wgpu::TextureViewDescriptor::default()))
             };
             let textures: Vec<_> = d.kernel.bindings.iter().map(texels).collect();

@@ -4,24 +4,8 @@
 //! written the buffer since. On llvmpipe, for which it is done, that costs a millisecond for 16 MB.
 
 use crate::kernel::{Access, Elem, TEXTURE_WIDTH, texture_rows};
-use crate::plan::{Dispatch, TensorId};
+use crate::plan::{Dispatch, Texels};
 use std::collections::HashMap;
-
-/// A tensor in texels of so many elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Texels {
-    pub(super) tensor: TensorId,
-    pub(super) elem: Elem,
-    pub(super) texel: u32,
-}
-
-/// What a dispatch reads as a texture at each of its bindings, and how many elements of it.
-pub(super) fn read(d: &Dispatch) -> impl Iterator<Item = Option<(Texels, usize)>> {
-    d.kernel.bindings.iter().zip(&d.buffers).map(|(b, &tensor)| {
-        let texel = d.kernel.texel(b, &d.dims)?;
-        Some((Texels { tensor, elem: b.elem, texel }, (b.len)(&d.dims)))
-    })
-}
 
 /// For each dispatch of a plan what has to be copied before it, and how many elements: what it reads as a texture and another dispatch
 /// has not copied already in as much length, or was written since. A plan begins with nothing: between plans the CPU may write, or another
@@ -32,7 +16,7 @@ pub(super) fn stale(dispatches: &[Dispatch]) -> Vec<Vec<(Texels, usize)>> {
         .iter()
         .map(|d| {
             let mut copies = Vec::new();
-            for (texels, len) in read(d).flatten() {
+            for (texels, len) in d.texels().flatten() {
                 if fresh.get(&texels).is_none_or(|&copied| copied < len) {
                     fresh.insert(texels, len);
                     copies.push((texels, len));
@@ -46,34 +30,32 @@ pub(super) fn stale(dispatches: &[Dispatch]) -> Vec<Vec<(Texels, usize)>> {
         .collect()
 }
 
-impl Texels {
-    /// The texel's format, as the texts declare it.
-    pub(super) fn format(elem: Elem, texel: u32) -> wgpu::TextureFormat {
-        match (elem, texel) {
-            (Elem::F32, 1) => wgpu::TextureFormat::R32Float,
-            (Elem::F32, 2) => wgpu::TextureFormat::Rg32Float,
-            (Elem::F32, 4) => wgpu::TextureFormat::Rgba32Float,
-            (Elem::U32, 1) => wgpu::TextureFormat::R32Uint,
-            (Elem::U32, 2) => wgpu::TextureFormat::Rg32Uint,
-            (Elem::U32, 4) => wgpu::TextureFormat::Rgba32Uint,
-            _ => panic!("no format has texels of {texel} elements"),
-        }
+/// The texel's format, as the texts declare it.
+pub(super) fn format(elem: Elem, texel: u32) -> wgpu::TextureFormat {
+    match (elem, texel) {
+        (Elem::F32, 1) => wgpu::TextureFormat::R32Float,
+        (Elem::F32, 2) => wgpu::TextureFormat::Rg32Float,
+        (Elem::F32, 4) => wgpu::TextureFormat::Rgba32Float,
+        (Elem::U32, 1) => wgpu::TextureFormat::R32Uint,
+        (Elem::U32, 2) => wgpu::TextureFormat::Rg32Uint,
+        (Elem::U32, 4) => wgpu::TextureFormat::Rgba32Uint,
+        _ => panic!("no format has texels of {texel} elements"),
     }
+}
 
-    /// A texture for `len` elements, empty.
-    pub(super) fn texture(device: &wgpu::Device, label: &str, elem: Elem, texel: u32, len: usize) -> wgpu::Texture {
-        let height = texture_rows(len, texel);
-        device.create_texture(&wgpu::TextureDescriptor {
-            label: Some(label),
-            size: wgpu::Extent3d { width: TEXTURE_WIDTH, height, depth_or_array_layers: 1 },
-            mip_level_count: 1,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            format: Self::format(elem, texel),
-            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
-            view_formats: &[],
-        })
-    }
+/// A texture for `len` elements, empty.
+pub(super) fn texture(device: &wgpu::Device, label: &str, elem: Elem, texel: u32, len: usize) -> wgpu::Texture {
+    let height = texture_rows(len, texel);
+    device.create_texture(&wgpu::TextureDescriptor {
+        label: Some(label),
+        size: wgpu::Extent3d { width: TEXTURE_WIDTH, height, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: format(elem, texel),
+        usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+        view_formats: &[],
+    })
 }
 
 /// A copy from a tensor's buffer to its texture.
