@@ -1,7 +1,7 @@
 //! Tensors as textures, for the variants that read them so ([`Variant::textures`](crate::kernel::Variant::textures)).
 //!
 //! A kernel writes buffers alone: what a texture has is copied from its buffer before the dispatch that reads it, where anything may have
-//! written the buffer since. On llvmpipe, for which it is done, that costs a millisecond for 16 MB.
+//! written the buffer since. On llvmpipe, for which it is done, that costs one or two milliseconds for 16 MB in its cache.
 
 use crate::kernel::{Access, Elem, TEXTURE_WIDTH, texture_rows};
 use crate::plan::{Dispatch, Texels};
