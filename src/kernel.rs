@@ -364,10 +364,19 @@ pub enum Needs {
     ComponentStores,
     /// Subgroups of exactly 8 lanes and 64-bit integers: software drivers on CPUs with 256-bit vectors.
     EightLanes,
-    /// The same, and loads from a buffer that are one instruction for all lanes and not one for each: Mesa 26 on CPUs with AVX-512.
-    GatheredLanes,
     /// Cooperative matrices of these sizes that multiply f16 and add in f32, f16 itself, and subgroups.
     CooperativeMatrix(Tiles),
+}
+
+/// The machines a variant is made for, which take it by themselves. Others that have what it needs may: `tune` times it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MadeFor {
+    /// GPUs.
+    Gpus,
+    /// Drivers that run shaders on the CPU.
+    Software,
+    /// Those of them that load from a buffer in one instruction for all lanes, and not in one for each: Mesa 26 on CPUs with AVX-512.
+    Gathering,
 }
 
 /// Sizes of cooperative matrices.
@@ -402,8 +411,8 @@ pub struct Variant {
     pub of: &'static str,
     /// What the adapter must have.
     pub needs: Needs,
-    /// Whether it is made for drivers that run shaders on the CPU, and not for GPUs: which of the two takes it by itself.
-    pub software: bool,
+    /// Which machines take it by themselves.
+    pub made_for: MadeFor,
     /// Which dims it can do.
     pub fits: fn(&[u32]) -> bool,
     /// What its text is made for: values of the names in the template. Where a value is a matter of the adapter, a kernel with another one
@@ -441,8 +450,8 @@ pub type Constants = fn(&[u32]) -> Vec<(&'static str, u32)>;
 
 impl Variant {
     /// One in f32 that reads buffers, and no uniform but its dims.
-    pub const fn new(of: &'static str, needs: Needs, software: bool, fits: fn(&[u32]) -> bool, constants: Constants) -> Self {
-        Self { of, needs, software, fits, constants, f16: None, uniform: &[], loads: |_| Vec::new(), textures: false }
+    pub const fn new(of: &'static str, needs: Needs, made_for: MadeFor, fits: fn(&[u32]) -> bool, constants: Constants) -> Self {
+        Self { of, needs, made_for, fits, constants, f16: None, uniform: &[], loads: |_| Vec::new(), textures: false }
     }
 }
 

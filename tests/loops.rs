@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use wgradcam::kernel::{self, Access, Binding, Dims, Elem, Kernel, MAX_ITERATIONS};
 use wgradcam::model::{Explain, Mode, Model, ModelSettings, Padding, PictureSet, Target, Technique, lower};
 use wgradcam::ops::conv2d::Conv2dDims;
@@ -133,6 +134,7 @@ fn stated_loop_passes_are_those_that_are_made() {
             Vec::new()
         }
     };
+    let mut texts = BTreeSet::new();
     for kernel in kernel::all().filter(|k| adapter.can_run(k)) {
         let mut cases: Vec<Vec<u32>> = (kernel.cases)();
         cases.retain(|dims| verify::elements(kernel, dims) <= SMALL);
@@ -145,6 +147,10 @@ fn stated_loop_passes_are_those_that_are_made() {
             cases.extend(more(kernel).into_iter().filter(|dims| kernel.fits(dims)));
         }
         assert!(!cases.is_empty(), "{} has no small case", kernel.key);
+        // Of one text with the same values in it, what it loads from changes no loop.
+        if !texts.insert((kernel.file, kernel.entry, kernel.constants(&cases[0]))) {
+            continue;
+        }
         let has_loops = counted(&alone(&kernel.wgsl(&cases[0]), kernel.entry)).contains("count_pass");
         let stated: Vec<usize> = cases.iter().map(|dims| (kernel.loops)(dims)).collect();
         if !has_loops {

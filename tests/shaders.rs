@@ -108,10 +108,11 @@ fn of_a_techniques_constants_the_default_is_the_last() {
             let of = other.variant.expect("a base kernel has a text of its own");
             let both = |dims: &&Vec<u32>| (variant.fits)(dims) && (of.fits)(dims);
             for dims in (k.cases)().iter().filter(both) {
-                let same = variant.needs == of.needs && k.constants(dims) == other.constants(dims);
+                let same =
+                    (variant.needs, variant.textures) == (of.needs, of.textures) && k.constants(dims) == other.constants(dims);
                 assert!(!same, "{} and {} are the same for {dims:?}", k.key, other.key);
             }
-            if k.key.starts_with(other.key) && variant.needs == of.needs {
+            if k.key.starts_with(other.key) && (variant.needs, variant.made_for) == (of.needs, of.made_for) {
                 assert!(i < j, "{} stands behind {}", k.key, other.key);
             }
         }
@@ -289,7 +290,7 @@ fn workgroups_stay_inside_webgpus_default_limits() {
             match k.variant.map(|v| v.needs) {
                 None => assert_eq!(invocations, WORKGROUP, "{}", k.key),
                 Some(Needs::CooperativeMatrix(_)) => assert_eq!(invocations, 128, "{}", k.key),
-                Some(Needs::EightLanes | Needs::GatheredLanes) => assert_eq!(invocations, 8, "{}", k.key),
+                Some(Needs::EightLanes) => assert_eq!(invocations, 8, "{}", k.key),
                 Some(Needs::Nothing | Needs::ComponentStores) => {
                     assert!(invocations <= MAX_INVOCATIONS, "{}: {invocations} for {dims:?}", k.key)
                 }

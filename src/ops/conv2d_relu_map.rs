@@ -11,8 +11,8 @@ use super::pictures::{self, BLOCK_WGSL, COLOURS, PicturesDims};
 use super::simd::with_scratch;
 use super::{direct, product, winograd};
 use crate::kernel::{
-    Binding, Bound, Call, Cost, Dims, Kernel, Needs, OF_WINOGRAD_4, ORDERED_WGSL, OutputTiles, RESCALED_WGSL, Real, SLICE_WGSL,
-    STEP_WGSL, Twin, Variant, WORKGROUP, another, grid, passes, random_input,
+    Binding, Bound, Call, Cost, Dims, Kernel, MadeFor, Needs, OF_WINOGRAD_4, ORDERED_WGSL, OutputTiles, RESCALED_WGSL, Real,
+    SLICE_WGSL, STEP_WGSL, Twin, Variant, WORKGROUP, another, grid, passes, random_input,
 };
 use pulp::Arch;
 use rayon::prelude::*;
@@ -144,7 +144,7 @@ pub const KERNELS: &[Kernel] = &[
 ];
 
 const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: crate::kernel::Constants) -> Variant {
-    Variant::new(of, Needs::EightLanes, true, fits, constants)
+    Variant::new(of, Needs::EightLanes, MadeFor::Software, fits, constants)
 }
 
 /// Loop passes over the tiles of a picture, of each group of channels.

@@ -13,7 +13,7 @@ use super::peak::{self, PeakDims};
 use super::product;
 use super::tile::{dense_fits, three_by_three};
 use crate::kernel::{
-    ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, Needs, PLACES_WGSL, POOLED_WINDOW_WGSL, SLICE_WGSL, STEP_WGSL, Tiles,
+    ADAM_WGSL, Bound, Dims, Kernel, MAX_GROUPS, MadeFor, Needs, PLACES_WGSL, POOLED_WINDOW_WGSL, SLICE_WGSL, STEP_WGSL, Tiles,
     UPDATE_BIAS_WGSL, Variant, another, passes,
 };
 
@@ -165,8 +165,8 @@ const fn variant(
     constants: fn(&[u32]) -> Vec<(&'static str, u32)>,
 ) -> Variant {
     // Only a driver on the CPU has vectors of 8 for subgroups.
-    let software = tiles.subgroup == 8;
-    Variant { f16: Some(activations), ..Variant::new(of, Needs::CooperativeMatrix(tiles), software, fits, constants) }
+    let made_for = if tiles.subgroup == 8 { MadeFor::Software } else { MadeFor::Gpus };
+    Variant { f16: Some(activations), ..Variant::new(of, Needs::CooperativeMatrix(tiles), made_for, fits, constants) }
 }
 
 fn forward_grid(d: &[u32]) -> [u32; 3] {

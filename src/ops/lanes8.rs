@@ -10,7 +10,7 @@ use super::conv2d::{Conv2dDims, input_roundings};
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::dense::{self, DenseDims};
 use crate::kernel::{
-    ADAM_WGSL, Bound, Constants, Dims, Kernel, MAX_GROUPS, Needs, OF_TAKEN_PLACES, OF_WINOGRAD_4, SLICE_WGSL, STEP_WGSL,
+    ADAM_WGSL, Bound, Constants, Dims, Kernel, MAX_GROUPS, MadeFor, Needs, OF_TAKEN_PLACES, OF_WINOGRAD_4, SLICE_WGSL, STEP_WGSL,
     UPDATE_BIAS_WGSL, Variant, another, passes,
 };
 
@@ -165,13 +165,13 @@ pub(super) fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
 
 /// Of loads from textures.
 pub(super) const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
-    Variant { textures: true, ..Variant::new(of, Needs::EightLanes, true, fits, constants) }
+    Variant { textures: true, ..Variant::new(of, Needs::EightLanes, MadeFor::Software, fits, constants) }
 }
 
 /// The same text with its loads from buffers, where they are gathered: there they cost no more than from textures, which have to be copied.
 pub(super) const fn gathered(key: &'static str, kernel: Kernel) -> Kernel {
     let variant = match kernel.variant {
-        Some(variant) => Some(Variant { needs: Needs::GatheredLanes, textures: false, ..variant }),
+        Some(variant) => Some(Variant { made_for: MadeFor::Gathering, textures: false, ..variant }),
         None => None,
     };
     Kernel { key, variant, ..kernel }
@@ -193,7 +193,7 @@ pub(super) const fn gathered_forward(key: &'static str, kernel: Kernel) -> Kerne
 }
 
 /// The variants: of a technique with several constants the one that llvmpipe of Mesa 22 and 26 both take well, or compile in time, stands
-/// behind the others, as the default; behind it the one that gathers, where that can be played.
+/// behind the others, as the default; behind it the one that gathers, for the machines that do.
 pub const KERNELS: &[Kernel] = &[
     FORWARD,
     gathered_forward("conv2d_relu_maxpool2x2.forward/winograd4_lanes8_gathered", FORWARD),

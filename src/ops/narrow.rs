@@ -11,8 +11,8 @@ use super::dense::{self, DenseDims};
 use super::dense_bias_relu::{self, MOST_OUTPUTS};
 use super::dropout::DropoutDims;
 use crate::kernel::{
-    ADAM_WGSL, Constants, Dims, Kernel, MAX_GROUPS, Needs, RNG_WGSL, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, Variant, another,
-    passes,
+    ADAM_WGSL, Constants, Dims, Kernel, MAX_GROUPS, MadeFor, Needs, RNG_WGSL, SLICE_WGSL, STEP_WGSL, UPDATE_BIAS_WGSL, Variant,
+    another, passes,
 };
 
 const PARTIAL_SUMS_WGSL: &str = include_str!("../../shaders/shared/partial_sums.wgsl.jinja");
@@ -160,7 +160,7 @@ fn dense_cases() -> Vec<Vec<u32>> {
 }
 
 const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
-    Variant::new(of, Needs::Nothing, false, fits, constants)
+    Variant::new(of, Needs::Nothing, MadeFor::Gpus, fits, constants)
 }
 
 /// The variants.

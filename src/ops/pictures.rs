@@ -13,7 +13,7 @@ use super::lanes8::{self, LANES, LOW_HIGH_WGSL, STORE_TILE_WGSL, WINOGRAD4_WGSL,
 use super::product;
 use super::tile;
 use crate::kernel::{
-    Binding, Bound, Buffer, Call, Constants, Cost, Dims, Kernel, MAX_GROUPS, Needs, OF_TAKEN_PLACES, OF_WINOGRAD_4, ORDERED_WGSL,
+    Binding, Bound, Buffer, Call, Cost, Dims, Kernel, MAX_GROUPS, MadeFor, Needs, OF_TAKEN_PLACES, OF_WINOGRAD_4, ORDERED_WGSL,
     PLACES_WGSL, POOLED_WINDOW_WGSL, RESCALED_WGSL, Real, SLICE_WGSL, STEP_WGSL, STORE_WINDOW_WGSL, Twin, Values, Variant,
     another, grid, joined, passes,
 };
@@ -227,12 +227,6 @@ fn forward_cases(convs: Vec<Conv2dDims>) -> Vec<Vec<u32>> {
     placed(fused::with_evaluation(&convs))
 }
 
-/// A variant that takes pictures where `fits` takes floats.
-const fn variant(of: &'static str, software: bool, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
-    let needs = if software { Needs::EightLanes } else { Needs::Nothing };
-    Variant::new(of, needs, software, fits, constants)
-}
-
 pub(super) fn variant_cases(fits: fn(&[u32]) -> bool) -> Vec<Conv2dDims> {
     [
         Conv2dDims::new(1, [4, 4, 4], 16, [3, 3], false, true),
@@ -381,7 +375,7 @@ pub const TECHNIQUES: &[Kernel] = &[
             "conv2d_relu_maxpool2x2.forward_pictures/winograd4_lanes8",
             "lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
-            variant(KERNELS[0].key, true, lanes8_fits, lanes8_constants),
+            Variant::new(KERNELS[0].key, Needs::EightLanes, MadeFor::Software, lanes8_fits, lanes8_constants),
         )
     },
     Kernel {
@@ -401,7 +395,7 @@ pub const TECHNIQUES: &[Kernel] = &[
             "conv2d_relu_maxpool2x2.backward_weight_pictures/sparse_lanes8",
             "lanes8/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
             include_str!("../../shaders/lanes8/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
-            variant(KERNELS[1].key, true, lanes8_weight_fits, |d| {
+            Variant::new(KERNELS[1].key, Needs::EightLanes, MadeFor::Software, lanes8_weight_fits, |d| {
                 let d = conv(d);
                 vec![("LANE_C", lane_channels(d.out_c)), ("SPREAD", u32::from(d.out_c == 16)), ("PAIRED", u32::from(paired(d)))]
             }),
@@ -422,7 +416,7 @@ const fn tile_forward<const MOST: u32>(key: &'static str) -> Kernel {
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures.wgsl.jinja"),
             Variant {
                 uniform: &["weight", "bias"],
-                ..variant(KERNELS[0].key, false, forward_fits::<MOST>, |d| {
+                ..Variant::new(KERNELS[0].key, Needs::Nothing, MadeFor::Gpus, forward_fits::<MOST>, |d| {
                     let d = conv(d);
                     let w = Windows::forward::<MOST>(d);
                     vec![("COLUMNS", w.columns), ("ROWS", w.rows), ("TO_B", w.channels), ("TO_C", d.out_c), padded(d)]
@@ -453,7 +447,7 @@ const fn tile_weight<const MOST: u32>(key: &'static str) -> Kernel {
             key,
             "tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja",
             include_str!("../../shaders/tile/conv2d_relu_maxpool2x2_pictures_backward_weight.wgsl.jinja"),
-            variant(KERNELS[1].key, false, weight_fits::<MOST>, |d| {
+            Variant::new(KERNELS[1].key, Needs::Nothing, MadeFor::Gpus, weight_fits::<MOST>, |d| {
                 let d = conv(d);
                 let [windows, lanes] = lanes(d);
                 vec![("WINDOWS", windows), ("LANES", lanes), ("CO_B", channels::<MOST>(d)), padded(d)]

@@ -8,8 +8,8 @@ use super::conv2d::{Conv2dDims, X_AT_WGSL};
 use super::conv2d_relu_maxpool2x2::{self as fused, POOLED_GRADIENT_WGSL};
 use super::dense::{self, DenseDims};
 use crate::kernel::{
-    Constants, Dims, Kernel, MAX_GROUPS, Needs, PLACES_WGSL, POOLED_WINDOW_WGSL, SLICE_WGSL, STORE_WINDOW_WGSL, Variant, another,
-    passes,
+    Constants, Dims, Kernel, MAX_GROUPS, MadeFor, Needs, PLACES_WGSL, POOLED_WINDOW_WGSL, SLICE_WGSL, STORE_WINDOW_WGSL, Variant,
+    another, passes,
 };
 
 /// The most channels of 64, 32, 16 and 8 that divide `channels` into blocks.
@@ -185,7 +185,7 @@ const DENSE_FILE: &str = "tile/dense.wgsl.jinja";
 const DENSE_SOURCE: &str = include_str!("../../shaders/tile/dense.wgsl.jinja");
 
 const fn variant(of: &'static str, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
-    Variant::new(of, Needs::Nothing, false, fits, constants)
+    Variant::new(of, Needs::Nothing, MadeFor::Gpus, fits, constants)
 }
 
 /// What a dense variant is beside its key and grid.

@@ -11,7 +11,8 @@ use super::conv2d::{Conv2dDims, input_roundings};
 use super::conv2d_relu_maxpool2x2 as fused;
 use super::tile::three_by_three;
 use crate::kernel::{
-    Bound, Call, Constants, Dims, Kernel, MAX_GROUPS, Needs, OF_WINOGRAD_2, PLACES_WGSL, SLICE_WGSL, Variant, another, passes,
+    Bound, Call, Constants, Dims, Kernel, MAX_GROUPS, MadeFor, Needs, OF_WINOGRAD_2, PLACES_WGSL, SLICE_WGSL, Variant, another,
+    passes,
 };
 
 const WINOGRAD_TILE_WGSL: &str = include_str!("../../shaders/shared/winograd_tile.wgsl.jinja");
@@ -196,7 +197,7 @@ fn cases(fits: fn(&[u32]) -> bool) -> Vec<Vec<u32>> {
 
 const fn variant<const SCALARS: bool>(of: &'static str, fits: fn(&[u32]) -> bool, constants: Constants) -> Variant {
     let needs = if SCALARS { Needs::Nothing } else { Needs::ComponentStores };
-    Variant::new(of, needs, false, fits, constants)
+    Variant::new(of, needs, MadeFor::Gpus, fits, constants)
 }
 
 /// The variants whose workgroup memory holds vectors.

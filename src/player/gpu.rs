@@ -409,7 +409,7 @@ impl GpuPlayer {
         for kernel in program.plans.iter().flat_map(|plan| &plan.dispatches).map(|d| d.kernel) {
             match kernel.variant.map_or(Needs::Nothing, |v| v.needs) {
                 Needs::Nothing | Needs::ComponentStores => {}
-                Needs::EightLanes | Needs::GatheredLanes => required_features |= EIGHT_LANES,
+                Needs::EightLanes => required_features |= EIGHT_LANES,
                 Needs::CooperativeMatrix(_) => {
                     required_features |= COOPERATIVE_MATRIX;
                     experimental_features = experimental();

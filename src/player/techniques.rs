@@ -2,7 +2,7 @@
 
 use super::Choice;
 use super::gpu::Adapter;
-use crate::kernel::{Kernel, MAX_ITERATIONS, Needs, Precision};
+use crate::kernel::{Kernel, MAX_ITERATIONS, MadeFor, Needs, Precision};
 use crate::plan::{Program, Spread};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -54,8 +54,16 @@ impl Adapter {
             Needs::Nothing => true,
             Needs::ComponentStores => self.facts().backend == "Vulkan",
             Needs::EightLanes => self.has_eight_lanes(),
-            Needs::GatheredLanes => self.has_eight_lanes() && self.gathers(),
             Needs::CooperativeMatrix(tiles) => self.matrices.contains(&tiles),
+        }
+    }
+
+    /// Whether it is one of the machines that a variant is made for.
+    fn takes(&self, made_for: MadeFor) -> bool {
+        match made_for {
+            MadeFor::Gpus => !self.facts().software,
+            MadeFor::Software => self.facts().software,
+            MadeFor::Gathering => self.facts().software && self.gathers(),
         }
     }
 
@@ -71,7 +79,6 @@ impl Adapter {
     /// choice: a training's own choice if it is replayed ([`Choice::replaying`]), else what `tune` measured
     /// ([`crate::player::Tuned::chosen`]), else the default.
     pub fn choose_variants(&self, program: &mut Program) -> Vec<Technique> {
-        let software = self.facts().software;
         let mut chosen = Vec::new();
         for dispatch in program.plans.iter_mut().flat_map(|plan| &mut plan.dispatches) {
             let (kernel, dims) = (dispatch.kernel, &dispatch.dims);
@@ -81,7 +88,7 @@ impl Adapter {
             let known = known.and_then(|key| candidates.iter().find(|k| k.key == key));
             let gone = replayed.filter(|_| known.is_none());
             // A variant stands behind what it is better than on the machines that it is made for.
-            let default = candidates.iter().rev().find(|k| k.variant.is_none_or(|v| v.software == software));
+            let default = candidates.iter().rev().find(|k| k.variant.is_none_or(|v| self.takes(v.made_for)));
             let Some(&best) = known.or(default) else { continue };
             let technique = Technique { kernel: kernel.key.to_owned(), dims: dims.clone(), variant: best.key.to_owned() };
             if !chosen.contains(&technique)

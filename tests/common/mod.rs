@@ -37,7 +37,7 @@ pub fn capabilities(kernel: &wgradcam::kernel::Kernel) -> naga::valid::Capabilit
     use wgradcam::kernel::Needs;
     match kernel.variant.map_or(Needs::Nothing, |v| v.needs) {
         Needs::Nothing | Needs::ComponentStores => naga::valid::Capabilities::empty(),
-        Needs::EightLanes | Needs::GatheredLanes => naga::valid::Capabilities::SUBGROUP | naga::valid::Capabilities::SHADER_INT64,
+        Needs::EightLanes => naga::valid::Capabilities::SUBGROUP | naga::valid::Capabilities::SHADER_INT64,
         Needs::CooperativeMatrix(_) => {
             use naga::valid::Capabilities as C;
             C::SUBGROUP | C::SHADER_FLOAT16 | C::COOPERATIVE_MATRIX
