@@ -28,7 +28,10 @@ use crate::rng;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::Instant;
 
 /// Kernels with a [`Bound::Twin`] whose result is rounded even for small integers: a quotient each.
@@ -105,7 +108,7 @@ pub struct Report {
 }
 
 /// Checks every kernel that the adapter can run, whose key contains `filter` and whose products are of the precision; `on_row` sees
-/// each result as it comes.
+/// each result in registry order. On a software adapter as many are checked at a time as there are cores.
 ///
 /// # Errors
 /// There is no such kernel. A kernel that fails, or that the driver refuses, is a row and no error.
@@ -119,13 +122,35 @@ pub fn run(
     let chosen: Vec<_> = matching(filter)?.into_iter().filter(wanted).collect();
     let of = precision.map_or("", |p| if p == Precision::F16 { " of f16" } else { " of f32" });
     ensure!(!chosen.is_empty(), "no kernel{of} that this adapter can run is called \"{}\"", filter.unwrap_or_default());
-    let mut rows = Vec::with_capacity(chosen.len());
-    for kernel in chosen {
-        let row = check(adapter, kernel, &(kernel.cases)());
-        on_row(&row);
-        rows.push(row);
-    }
     let facts = adapter.facts();
+    // Where the CPU runs the shaders it makes their machine code too, which takes most of the time.
+    let workers = if facts.software { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+    let mut rows = Vec::with_capacity(chosen.len());
+    let next = AtomicUsize::new(0);
+    let (done, checked) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..workers.min(chosen.len()) {
+            let (done, chosen, next) = (done.clone(), &chosen, &next);
+            scope.spawn(move || {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(&kernel) = chosen.get(i) else { return };
+                    let row = check(adapter, kernel, &(kernel.cases)());
+                    // Nobody hears it where `on_row` has panicked.
+                    let _ = done.send((i, row));
+                }
+            });
+        }
+        drop(done);
+        let mut early = BTreeMap::new();
+        for (i, row) in checked {
+            early.insert(i, row);
+            while let Some(row) = early.remove(&rows.len()) {
+                on_row(&row);
+                rows.push(row);
+            }
+        }
+    });
     let passed = rows.iter().all(|r| r.passed);
     Ok(Report { adapter: facts.name.clone(), driver: facts.driver.clone(), rows, passed })
 }

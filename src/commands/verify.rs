@@ -2,6 +2,7 @@
 
 use super::say;
 use crate::cli::VerifyArgs;
+use crate::kernel;
 use crate::player::choose;
 use crate::verify;
 use anyhow::{Context, Result};
@@ -16,16 +17,18 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     }
     let choice = choose(&args.device)?;
     let adapter = choice.adapter.context("verify needs an adapter: --device gpu, or a name or index from `wgradcam devices`")?;
+    let named = kernel::all().map(|k| k.key).filter(|key| args.filter.as_deref().is_none_or(|f| key.contains(f)));
+    let width = named.map(str::len).max().unwrap_or_default();
     if !args.json {
         say!("{} ({})", adapter.facts().name, adapter.facts().driver);
-        say!("{:32} {:>6} {:>11} {:>11}  exact tier", "kernel", "cases", "worst/bound", "worst error");
+        say!("{:width$} {:>6} {:>11} {:>11}  exact tier", "kernel", "cases", "worst/bound", "worst error");
     }
     let adapter = adapter.with_precision(args.precision.unwrap_or_default())?;
     let report = verify::run(&adapter, args.filter.as_deref(), args.precision, |row| {
         if !args.json {
             let exact = if row.exact == 0 { "-".to_owned() } else { format!("{} bit for bit", row.exact) };
             say!(
-                "{:32} {:>6} {:>11.3} {:>11.2e}  {}{}",
+                "{:width$} {:>6} {:>11.3} {:>11.2e}  {}{}",
                 row.key,
                 row.cases,
                 row.ratio,
