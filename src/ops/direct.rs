@@ -177,13 +177,15 @@ fn windows<S: Simd, const IN: usize>(
                 }
             }
             match &mut to {
-                Out::Pooled(y, _) => {
+                Out::Pooled(y, codes) => {
                     let (y, wide) = (vectors_mut::<S>(y), S::as_mut_simd_u32s(wide).0);
                     for t in 0..WINDOWS {
                         let [upper, lower] = sums;
                         let (best, code) = pool(simd, [upper[2 * t], upper[2 * t + 1], lower[2 * t], lower[2 * t + 1]]);
                         y[(first / 2 + t) * row + co] = best;
-                        wide[t * row + co] = code;
+                        if !codes.is_empty() {
+                            wide[t * row + co] = code;
+                        }
                     }
                 }
                 Out::Map(alpha, _) => {

@@ -46,7 +46,7 @@ fn forward<'a>(
     let (in_c, out_c) = (d.in_c as usize, d.out_c as usize);
     let out = [d.out_h, d.out_w].map(|n| n as usize);
     simd::with_scratch([POINTS * in_c * out_c], |[u]| {
-        arch.dispatch(Weights { weight, u });
+        arch.dispatch(Weights { weight, out_c, u });
         let u = &*u;
         let rows = out[0].min(2 * size[0]);
         let [padded, _] = d.scratch(rows);
@@ -64,6 +64,7 @@ fn forward<'a>(
 
 struct Weights<'a> {
     weight: &'a [f32],
+    out_c: usize,
     u: &'a mut [f32],
 }
 
@@ -72,7 +73,7 @@ impl WithSimd for Weights<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        weights(simd, self.weight, self.u);
+        weights(simd, self.weight, self.out_c, self.u);
     }
 }
 
@@ -123,12 +124,17 @@ fn spread<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 4] {
     [a, simd.mul_f32s(half, simd.add_f32s(outer, b)), simd.mul_f32s(half, simd.sub_f32s(outer, b)), c]
 }
 
-/// `G w G^T`, `[point][ci][co]`, from weights `[ky][kx][ci][co]`.
+/// `G w G^T` from weights `[ky][kx][ci][co]`, in the order in which [`point`] multiplies by it: `[point][pair of vectors][ci][co]`, the last
+/// vector alone if their number is odd.
 #[inline(always)]
-fn weights<S: Simd>(simd: S, weight: &[f32], u: &mut [f32]) {
+fn weights<S: Simd>(simd: S, weight: &[f32], out_c: usize, u: &mut [f32]) {
     let n = weight.len() / 9 / S::F32_LANES;
     let (w, u) = (vectors::<S>(weight), vectors_mut::<S>(u));
+    let row = out_c / S::F32_LANES;
     for i in 0..n {
+        let (ci, co) = (i / row, i % row);
+        let pair = co / 2 * 2;
+        let to = pair * (n / row) + ci * (row - pair).min(2) + co % 2;
         let mut rows = [[simd.splat_f32s(0.0); 4]; 3];
         for (ky, row) in rows.iter_mut().enumerate() {
             *row = spread(simd, [w[3 * ky * n + i], w[(3 * ky + 1) * n + i], w[(3 * ky + 2) * n + i]]);
@@ -136,7 +142,7 @@ fn weights<S: Simd>(simd: S, weight: &[f32], u: &mut [f32]) {
         for column in 0..4 {
             let points = spread(simd, [rows[0][column], rows[1][column], rows[2][column]]);
             for row in 0..4 {
-                u[(4 * row + column) * n + i] = points[row];
+                u[(4 * row + column) * n + to] = points[row];
             }
         }
     }
@@ -167,8 +173,8 @@ fn gather<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 2] {
     [simd.add_f32s(a, simd.add_f32s(b, c)), simd.sub_f32s(simd.sub_f32s(b, c), d)]
 }
 
-/// `m[tile] += v[tile] u` for `MR` tiles from `first` and `NR` vectors of output channels from `co`. `v` is `[chunk][tile][ci]`, `u`
-/// `[ci][co]` of `row` vectors, `m` `[tile][co]`.
+/// `m[tile] = v[tile] u` for `MR` tiles from `first` and `NR` vectors of output channels from `co`. `v` is `[chunk][tile][ci]`, `u`
+/// `[ci][co]` of these, `m` `[tile][co]` of `row` vectors.
 #[inline(always)]
 fn product<S: Simd, const MR: usize, const NR: usize>(
     simd: S,
@@ -178,10 +184,9 @@ fn product<S: Simd, const MR: usize, const NR: usize>(
     [first, co, row]: [usize; 3],
 ) {
     let mut sums = [[simd.splat_f32s(0.0); NR]; MR];
-    for (v, u) in v.iter().zip(u.chunks_exact(CHUNK * row)) {
+    for (v, u) in v.iter().zip(u.as_chunks::<NR>().0.as_chunks::<CHUNK>().0) {
         let v: &[[f32; CHUNK]; MR] = v[first..first + MR].try_into().expect("a group holds the tiles");
-        for (c, u) in u.chunks_exact(row).enumerate().take(CHUNK) {
-            let u: &[S::f32s; NR] = u[co..co + NR].try_into().expect("NR vectors");
+        for (c, u) in u.iter().enumerate() {
             for t in 0..MR {
                 let v = simd.splat_f32s(v[t][c]);
                 for n in 0..NR {
@@ -198,8 +203,10 @@ fn product<S: Simd, const MR: usize, const NR: usize>(
 /// All tiles and output channels of one point.
 #[inline(always)]
 fn point<S: Simd>(simd: S, v: &[[[f32; CHUNK]; TILES]], u: &[S::f32s], m: &mut [S::f32s], row: usize) {
+    let in_c = v.len() * CHUNK;
     let mut co = 0;
     while co + 2 <= row {
+        let u = &u[co * in_c..][..2 * in_c];
         if S::REGISTER_COUNT >= 32 {
             product::<S, 12, 2>(simd, v, u, m, [0, co, row]);
         } else {
@@ -209,7 +216,7 @@ fn point<S: Simd>(simd: S, v: &[[[f32; CHUNK]; TILES]], u: &[S::f32s], m: &mut [
         co += 2;
     }
     if co < row {
-        product::<S, 12, 1>(simd, v, u, m, [0, co, row]);
+        product::<S, 12, 1>(simd, v, &u[co * in_c..], m, [0, co, row]);
     }
 }
 
@@ -266,10 +273,12 @@ fn picture<S: Simd>(simd: S, sizes: &Sizes, [x, u, bias]: [&[f32]; 3], mut to: O
                     z[2 + k] = simd.add_f32s(column[1], z[2 + k]);
                 }
                 match &mut to {
-                    Out::Pooled(y, _) => {
+                    Out::Pooled(y, codes) => {
                         let (best, code) = pool(simd, z);
                         vectors_mut::<S>(y)[(first + t) * row + co] = best;
-                        all[t * row + co] = code;
+                        if !codes.is_empty() {
+                            all[t * row + co] = code;
+                        }
                     }
                     Out::Map(alpha, _) => {
                         let alpha = vectors::<S>(alpha)[co];
