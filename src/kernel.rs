@@ -379,6 +379,17 @@ pub enum MadeFor {
     Gathering,
 }
 
+impl MadeFor {
+    /// Whether that is an adapter which runs shaders on the CPU (`software`) and there loads for all lanes at once (`gathers`).
+    pub fn suits(self, software: bool, gathers: bool) -> bool {
+        match self {
+            Self::Gpus => !software,
+            Self::Software => software,
+            Self::Gathering => software && gathers,
+        }
+    }
+}
+
 /// Sizes of cooperative matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Tiles {

@@ -50,6 +50,10 @@ pub fn contests(adapter: &Adapter, program: &Program) -> Vec<Contest> {
 /// What tells a kernel's text apart: its key and what it was made for.
 type Text = (&'static str, Vec<(&'static str, u32)>);
 
+fn text(kernel: &Kernel, dims: &[u32]) -> Text {
+    (kernel.key, kernel.constants(dims))
+}
+
 /// Holds the contests on one adapter.
 pub struct Tuner<'a> {
     adapter: &'a Adapter,
@@ -64,40 +68,42 @@ impl<'a> Tuner<'a> {
         Self { adapter, repeat, checked: HashMap::new() }
     }
 
-    /// Checks a candidate on its own cases; its very text if none of them has it, on the sizes that it is to be timed at. Returns the
-    /// failure.
-    fn check(&mut self, kernel: &'static Kernel, dims: &[u32]) -> Option<String> {
-        let constants = kernel.constants(dims);
-        let adapter = self.adapter;
-        let entry = self.checked.entry((kernel.key, constants.clone()));
-        entry
-            .or_insert_with(|| {
+    /// Checks the candidates that were not yet, each on its own cases; its very text if none of them has it, on the sizes that it is to be
+    /// timed at.
+    fn check(&mut self, Contest { dims, candidates, .. }: &Contest, mut tick: impl FnMut(&str)) {
+        let (known, unknown): (Vec<&Kernel>, Vec<_>) = candidates.iter().partition(|k| self.checked.contains_key(&text(k, dims)));
+        known.iter().for_each(|k| tick(k.key));
+        let checks: Vec<(&'static Kernel, Vec<Vec<u32>>)> = unknown
+            .into_iter()
+            .map(|kernel| {
                 let mut cases = (kernel.cases)();
-                if cases.iter().all(|case| kernel.constants(case) != constants) {
-                    cases.push(dims.to_vec());
+                if cases.iter().all(|case| kernel.constants(case) != kernel.constants(dims)) {
+                    cases.push(dims.clone());
                 }
-                verify::check(adapter, kernel, &cases).failure
+                (kernel, cases)
             })
-            .clone()
+            .collect();
+        let rows = verify::check_all(self.adapter, &checks, |row| tick(&row.key));
+        self.checked.extend(checks.iter().zip(rows).map(|((kernel, _), row)| (text(kernel, dims), row.failure)));
     }
 
-    /// Checks the candidates, times those that pass in turn, and chooses the fastest median; of equals the default, which is the last.
-    /// `tick(key)` before each candidate's check and before the timing.
+    /// Checks the candidates, times those that pass in turn, and chooses the fastest median; of equals what the adapter takes by itself.
+    /// `tick(key)` behind each candidate's check and before the timing.
     ///
     /// # Errors
     /// No candidate passes, or the adapter fails.
     pub fn hold(&mut self, contest: &Contest, mut tick: impl FnMut(&str)) -> Result<Measured> {
         let Contest { kernel, dims, candidates } = contest;
-        let mut rows = Vec::new();
-        let mut passed: Vec<&'static Kernel> = Vec::new();
-        for candidate in candidates {
-            tick(candidate.key);
-            let failure = self.check(candidate, dims);
-            if failure.is_none() {
-                passed.push(candidate);
-            }
-            rows.push(Candidate { kernel: candidate.key.to_owned(), median_ms: None, range_ms: None, failure });
-        }
+        self.check(contest, &mut tick);
+        let mut rows: Vec<Candidate> = candidates
+            .iter()
+            .map(|candidate| {
+                let failure = self.checked.get(&text(candidate, dims)).cloned().flatten();
+                Candidate { kernel: candidate.key.to_owned(), median_ms: None, range_ms: None, failure }
+            })
+            .collect();
+        let passed: Vec<&'static Kernel> =
+            candidates.iter().zip(&rows).filter(|(_, row)| row.failure.is_none()).map(|(&candidate, _)| candidate).collect();
         tick(kernel.key);
         let mut program = Program::new();
         let names: Vec<&str> = kernel.bindings.iter().map(|b| b.name).collect();
@@ -143,9 +149,12 @@ impl<'a> Tuner<'a> {
                 row.range_ms = Some([1e3 * first, 1e3 * last]);
             }
         }
-        let timed = rows.iter().rev().filter_map(|r| Some((r, r.median_ms?)));
-        let fastest =
-            timed.min_by(|a, b| a.1.total_cmp(&b.1)).context("nothing was timed: take a larger --repeat")?.0.kernel.clone();
+        let default = self.adapter.default_of(&passed).key;
+        let timed = rows.iter().filter_map(|r| Some((r, r.median_ms?)));
+        let order = |a: &(&Candidate, f64), b: &(&Candidate, f64)| {
+            a.1.total_cmp(&b.1).then_with(|| (a.0.kernel != default).cmp(&(b.0.kernel != default)))
+        };
+        let fastest = timed.min_by(order).context("nothing was timed: take a larger --repeat")?.0.kernel.clone();
         Ok(Measured {
             kernel: kernel.key.to_owned(),
             dims: named(kernel, dims),

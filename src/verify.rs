@@ -62,6 +62,8 @@ const SMALL: usize = 20_000;
 const ROUNDS: u32 = 3;
 /// Size of a gradient that is scaled into f16, after it was: near f16's least normal number, 2^-14.
 const SMALL_GRADIENT: f32 = 1.0 / 1024.0;
+/// Most checks at a time: each has a device of its own, with its threads and buffers.
+const MOST_WORKERS: usize = 8;
 /// Cases of at most this many workgroups are played one at a time too.
 const MOST_SLICES: u64 = 256;
 
@@ -86,7 +88,7 @@ pub struct Row {
     pub cpu_ratio: f64,
     /// Indices (argmax) that fell on the other side of a near tie, within the bound.
     pub near_ties: usize,
-    /// Wall time in seconds, compilation included.
+    /// Wall time in seconds, compilation included, beside what else is checked at the time.
     pub seconds: f64,
     /// Whether every element stood the test.
     pub passed: bool,
@@ -108,49 +110,18 @@ pub struct Report {
 }
 
 /// Checks every kernel that the adapter can run, whose key contains `filter` and whose products are of the precision; `on_row` sees
-/// each result in registry order. On a software adapter as many are checked at a time as there are cores.
+/// each result as [`check_all`] has it.
 ///
 /// # Errors
 /// There is no such kernel. A kernel that fails, or that the driver refuses, is a row and no error.
-pub fn run(
-    adapter: &Adapter,
-    filter: Option<&str>,
-    precision: Option<Precision>,
-    mut on_row: impl FnMut(&Row),
-) -> Result<Report> {
+pub fn run(adapter: &Adapter, filter: Option<&str>, precision: Option<Precision>, on_row: impl FnMut(&Row)) -> Result<Report> {
     let wanted = |k: &&'static Kernel| adapter.can_run(k) && precision.is_none_or(|p| k.precision() == p);
     let chosen: Vec<_> = matching(filter)?.into_iter().filter(wanted).collect();
     let of = precision.map_or("", |p| if p == Precision::F16 { " of f16" } else { " of f32" });
     ensure!(!chosen.is_empty(), "no kernel{of} that this adapter can run is called \"{}\"", filter.unwrap_or_default());
+    let checks: Vec<_> = chosen.into_iter().map(|kernel| (kernel, (kernel.cases)())).collect();
+    let rows = check_all(adapter, &checks, on_row);
     let facts = adapter.facts();
-    // Where the CPU runs the shaders it makes their machine code too, which takes most of the time.
-    let workers = if facts.software { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
-    let mut rows = Vec::with_capacity(chosen.len());
-    let next = AtomicUsize::new(0);
-    let (done, checked) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..workers.min(chosen.len()) {
-            let (done, chosen, next) = (done.clone(), &chosen, &next);
-            scope.spawn(move || {
-                loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(&kernel) = chosen.get(i) else { return };
-                    let row = check(adapter, kernel, &(kernel.cases)());
-                    // Nobody hears it where `on_row` has panicked.
-                    let _ = done.send((i, row));
-                }
-            });
-        }
-        drop(done);
-        let mut early = BTreeMap::new();
-        for (i, row) in checked {
-            early.insert(i, row);
-            while let Some(row) = early.remove(&rows.len()) {
-                on_row(&row);
-                rows.push(row);
-            }
-        }
-    });
     let passed = rows.iter().all(|r| r.passed);
     Ok(Report { adapter: facts.name.clone(), driver: facts.driver.clone(), rows, passed })
 }
@@ -181,6 +152,40 @@ pub fn print_shaders(folder: &Path, filter: Option<&str>) -> Result<usize> {
 /// `op.entry.wgsl`, or `op.entry.technique.wgsl`.
 pub fn printed_name(kernel: &Kernel) -> String {
     format!("{}.wgsl", kernel.key.replace('/', "."))
+}
+
+/// Checks these kernels in these cases each, on a software adapter as many at a time as there are cores: there the CPU makes the machine
+/// code too, which takes most of the time. `on_row` sees each result in this order.
+pub fn check_all(adapter: &Adapter, checks: &[(&'static Kernel, Vec<Vec<u32>>)], mut on_row: impl FnMut(&Row)) -> Vec<Row> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = if adapter.facts().software { cores.min(MOST_WORKERS) } else { 1 };
+    let mut rows = Vec::with_capacity(checks.len());
+    let next = AtomicUsize::new(0);
+    let (done, checked) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..workers.min(checks.len()) {
+            let (done, next) = (done.clone(), &next);
+            scope.spawn(move || {
+                while let Some((i, (kernel, cases))) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, checks.get(i)?)))
+                {
+                    if done.send((i, check(adapter, kernel, cases))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(done);
+        let mut early = BTreeMap::new();
+        for (i, row) in checked {
+            early.insert(i, row);
+            while let Some(row) = early.remove(&rows.len()) {
+                on_row(&row);
+                rows.push(row);
+            }
+        }
+    });
+    rows
 }
 
 /// Checks one kernel, of the registry or not, in these cases. Stops at the first failure.

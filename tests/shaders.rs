@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use wgradcam::kernel::{self, Access, Elem, Kernel, Needs, STEP_FIELDS, StepUniform, WORKGROUP};
+use wgradcam::kernel::{self, Access, Elem, Kernel, MadeFor, Needs, STEP_FIELDS, StepUniform, WORKGROUP};
 
 /// WebGPU's default limits.
 const MAX_STORAGE_BUFFERS: usize = 8;
@@ -99,7 +99,7 @@ fn the_folder_and_the_registry_hold_the_same_files_and_entry_points() {
 }
 
 /// Kernels of one text are told apart by what it is made for, and the one with the shortest key, which says nothing of that, is the last:
-/// the default.
+/// the default. One that gathers stands behind that, for the machines that do.
 #[test]
 fn of_a_techniques_constants_the_default_is_the_last() {
     for (i, k) in kernel::all().enumerate() {
@@ -115,8 +115,21 @@ fn of_a_techniques_constants_the_default_is_the_last() {
             if k.key.starts_with(other.key) && (variant.needs, variant.made_for) == (of.needs, of.made_for) {
                 assert!(i < j, "{} stands behind {}", k.key, other.key);
             }
+            if [variant.made_for, of.made_for] == [MadeFor::Gathering, MadeFor::Software] {
+                assert!(i > j, "{} stands before {}", k.key, other.key);
+            }
         }
     }
+}
+
+#[test]
+fn variants_are_taken_by_the_machines_that_they_are_made_for() {
+    // [software, gathers]
+    let machines = [[false, false], [false, true], [true, false], [true, true]];
+    let takers = |made_for: MadeFor| machines.map(|[software, gathers]| made_for.suits(software, gathers));
+    assert_eq!(takers(MadeFor::Gpus), [true, true, false, false]);
+    assert_eq!(takers(MadeFor::Software), [false, false, true, true]);
+    assert_eq!(takers(MadeFor::Gathering), [false, false, false, true]);
 }
 
 #[test]

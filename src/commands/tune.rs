@@ -84,6 +84,7 @@ fn measure(args: &TuneArgs, model: &Model, adapter: &Adapter, mut tuned: Tuned) 
 }
 
 fn hold(tuner: &mut Tuner, contest: &Contest, bar: &ProgressBar) -> Result<Measured> {
+    bar.set_message(contest.kernel.key);
     let measured = tuner.hold(contest, |what| {
         bar.inc(1);
         bar.set_message(what.to_owned());

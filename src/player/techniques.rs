@@ -58,21 +58,19 @@ impl Adapter {
         }
     }
 
-    /// Whether it is one of the machines that a variant is made for.
-    fn takes(&self, made_for: MadeFor) -> bool {
-        match made_for {
-            MadeFor::Gpus => !self.facts().software,
-            MadeFor::Software => self.facts().software,
-            MadeFor::Gathering => self.facts().software && self.gathers(),
-        }
-    }
-
     /// The kernels that can do the work of `kernel` for these dims here at the precision that was asked for, itself first.
     pub fn candidates(&self, kernel: &'static Kernel, dims: &[u32]) -> Vec<&'static Kernel> {
         let fits = |k: &&'static Kernel| {
             k.fits(dims) && (k.loops)(dims) <= MAX_ITERATIONS && k.precision() <= self.precision && self.can_run(k)
         };
         std::iter::once(kernel).chain(kernel.variants().filter(fits)).collect()
+    }
+
+    /// The one of these candidates that it takes by itself: a variant stands behind what it is better than on the machines that it is made
+    /// for.
+    pub fn default_of(&self, candidates: &[&'static Kernel]) -> &'static Kernel {
+        let suits = |made_for: MadeFor| made_for.suits(self.facts().software, self.gathers());
+        candidates.iter().rev().find(|k| k.variant.is_none_or(|v| suits(v.made_for))).unwrap_or(&candidates[0])
     }
 
     /// Puts the best variant that is known in the place of every kernel of the program, and returns what was chosen where there was a
@@ -87,9 +85,7 @@ impl Adapter {
             let known = replayed.or_else(|| self.tuned.as_ref()?.chosen(kernel, dims, self.precision));
             let known = known.and_then(|key| candidates.iter().find(|k| k.key == key));
             let gone = replayed.filter(|_| known.is_none());
-            // A variant stands behind what it is better than on the machines that it is made for.
-            let default = candidates.iter().rev().find(|k| k.variant.is_none_or(|v| self.takes(v.made_for)));
-            let Some(&best) = known.or(default) else { continue };
+            let best = known.copied().unwrap_or_else(|| self.default_of(&candidates));
             let technique = Technique { kernel: kernel.key.to_owned(), dims: dims.clone(), variant: best.key.to_owned() };
             if !chosen.contains(&technique)
                 && let Some(gone) = gone
