@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use wgradcam::kernel::{self, Access, Binding, Dims, Elem, Kernel, MAX_ITERATIONS};
 use wgradcam::model::{Explain, Mode, Model, ModelSettings, Padding, PictureSet, Target, Technique, lower};
 use wgradcam::ops::conv2d::Conv2dDims;
@@ -12,7 +13,7 @@ use wgradcam::ops::gather::ChunkDims;
 use wgradcam::ops::peak::PeakDims;
 use wgradcam::ops::pictures::PicturesDims;
 use wgradcam::plan::Program;
-use wgradcam::player::{GpuPlayer, Player};
+use wgradcam::player::{Adapter, GpuPlayer, Player};
 use wgradcam::train::MAX_BATCH;
 use wgradcam::verify;
 
@@ -135,6 +136,7 @@ fn stated_loop_passes_are_those_that_are_made() {
         }
     };
     let mut texts = BTreeSet::new();
+    let mut counting = Vec::new();
     for kernel in kernel::all().filter(|k| adapter.can_run(k)) {
         let mut cases: Vec<Vec<u32>> = (kernel.cases)();
         cases.retain(|dims| verify::elements(kernel, dims) <= SMALL);
@@ -158,22 +160,39 @@ fn stated_loop_passes_are_those_that_are_made() {
             assert!(stated.iter().all(|&n| n == 0), "{} has no loop and states {stated:?}", kernel.key);
             continue;
         }
-        let counting = instrumented(kernel);
-        let mut program = Program::new();
-        for (i, dims) in cases.iter().enumerate() {
-            program.begin(format!("case {i}"), 1);
-            let names: Vec<String> = counting.bindings.iter().map(|b| format!("{i}/{}", b.name)).collect();
-            program.dispatch_kernel("loops", counting, dims.clone(), &names.iter().map(String::as_str).collect::<Vec<_>>());
+        counting.push((kernel, cases, stated));
+    }
+    // A driver on the CPU takes most of the time for their machine code.
+    let next = Mutex::new(counting.iter());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let Some((kernel, cases, stated)) = next.lock().expect("no thread panicked").next() else { return };
+                    count(&adapter, kernel, cases, stated);
+                }
+            });
         }
-        let mut player = GpuPlayer::new(&adapter, program).unwrap_or_else(|e| panic!("{}: {e:#}", kernel.key));
-        for (i, (dims, &stated)) in cases.iter().zip(&stated).enumerate() {
-            player.play(wgradcam::plan::PlanId(i), &[verify::step()]).expect("it plays");
-            let bytes = player.read_bytes(&format!("{i}/busiest")).expect("it reads back");
-            let made = u32::from_le_bytes(bytes[..4].try_into().expect("four bytes")) as usize;
-            assert!(made > 0, "{} with {dims:?} made no pass", kernel.key);
-            // No kernel's loops depend on its data, but that another chunk's pictures are passed over.
-            assert_eq!(stated, made, "{} with {dims:?}", kernel.key);
-        }
+    });
+}
+
+/// Plays a kernel in these cases and compares the passes of its loops with those that it states.
+fn count(adapter: &Adapter, kernel: &Kernel, cases: &[Vec<u32>], stated: &[usize]) {
+    let counting = instrumented(kernel);
+    let mut program = Program::new();
+    for (i, dims) in cases.iter().enumerate() {
+        program.begin(format!("case {i}"), 1);
+        let names: Vec<String> = counting.bindings.iter().map(|b| format!("{i}/{}", b.name)).collect();
+        program.dispatch_kernel("loops", counting, dims.clone(), &names.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    let mut player = GpuPlayer::new(adapter, program).unwrap_or_else(|e| panic!("{}: {e:#}", kernel.key));
+    for (i, (dims, &stated)) in cases.iter().zip(stated).enumerate() {
+        player.play(wgradcam::plan::PlanId(i), &[verify::step()]).expect("it plays");
+        let bytes = player.read_bytes(&format!("{i}/busiest")).expect("it reads back");
+        let made = u32::from_le_bytes(bytes[..4].try_into().expect("four bytes")) as usize;
+        assert!(made > 0, "{} with {dims:?} made no pass", kernel.key);
+        // No kernel's loops depend on its data, but that another chunk's pictures are passed over.
+        assert_eq!(stated, made, "{} with {dims:?}", kernel.key);
     }
 }
 
