@@ -30,8 +30,7 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Instant;
 
 /// Kernels with a [`Bound::Twin`] whose result is rounded even for small integers: a quotient each.
@@ -160,15 +159,14 @@ pub fn check_all(adapter: &Adapter, checks: &[(&'static Kernel, Vec<Vec<u32>>)],
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if adapter.facts().software { cores.min(MOST_WORKERS) } else { 1 };
     let mut rows = Vec::with_capacity(checks.len());
-    let next = AtomicUsize::new(0);
+    let next = Mutex::new(checks.iter().enumerate());
     let (done, checked) = mpsc::channel();
     std::thread::scope(|scope| {
         for _ in 0..workers.min(checks.len()) {
             let (done, next) = (done.clone(), &next);
             scope.spawn(move || {
-                while let Some((i, (kernel, cases))) =
-                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, checks.get(i)?)))
-                {
+                loop {
+                    let Some((i, (kernel, cases))) = next.lock().expect("no thread panicked").next() else { return };
                     if done.send((i, check(adapter, kernel, cases))).is_err() {
                         return;
                     }

@@ -17,8 +17,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     }
     let choice = choose(&args.device)?;
     let adapter = choice.adapter.context("verify needs an adapter: --device gpu, or a name or index from `wgradcam devices`")?;
-    let named = kernel::all().map(|k| k.key).filter(|key| args.filter.as_deref().is_none_or(|f| key.contains(f)));
-    let width = named.map(str::len).max().unwrap_or_default();
+    let width = kernel::all().map(|k| k.key.len()).max().unwrap_or_default();
     if !args.json {
         say!("{} ({})", adapter.facts().name, adapter.facts().driver);
         say!("{:width$} {:>6} {:>11} {:>11}  exact tier", "kernel", "cases", "worst/bound", "worst error");
